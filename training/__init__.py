@@ -1,0 +1,1 @@
+"""Training of the networks that pocketface ships: data, networks, losses, recipes, runs."""

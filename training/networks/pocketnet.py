@@ -1,0 +1,123 @@
+"""PocketNet (Boutros et al., IEEE Access 10, 2022), with the authors' state-dict keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.networks.genotypes import POCKETNET, Genotype
+from training.networks.operations import FactorizedReduction, SeparableUnit, operation
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Channels of the first cells' nodes, number of cells, size of the embedding."""
+
+    channels: int
+    cells: int
+    embedding: int
+
+
+VARIANTS = {
+    "s128": Variant(16, 18, 128),
+    "s256": Variant(16, 18, 256),
+    "m128": Variant(32, 9, 128),
+    "m256": Variant(32, 9, 256),
+}
+
+
+def reduction_cells(cells: int) -> tuple[int, int, int]:
+    """The cells that halve the size and double the channels."""
+    return cells // 3, 2 * cells // 3, cells - 1
+
+
+class Cell(nn.Module):
+    """Two inputs to one output: the nodes of the genotype, concatenated."""
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        c_older: int,
+        c_newer: int,
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+    ) -> None:
+        super().__init__()
+        self.preproc0: nn.Module = (
+            FactorizedReduction(c_older, channels)
+            if after_reduction
+            else SeparableUnit(c_older, channels, 1, 1)
+        )
+        self.preproc1 = SeparableUnit(c_newer, channels, 1, 1)
+        nodes = genotype.nodes(reduction)
+        self.sources = [(a[1], b[1]) for a, b in nodes]
+        self.dag = nn.ModuleList(
+            nn.ModuleList(
+                operation(name, channels, 2 if reduction and source < 2 else 1)
+                for name, source in pair
+            )
+            for pair in nodes
+        )
+
+    def forward(self, older: Tensor, newer: Tensor) -> Tensor:
+        states = [self.preproc0(older), self.preproc1(newer)]
+        for pair, (a, b) in zip(self.dag, self.sources, strict=True):
+            assert isinstance(pair, nn.ModuleList)
+            states.append(pair[0](states[a]) + pair[1](states[b]))
+        return torch.cat(states[2:], dim=1)
+
+
+class PocketNet(nn.Module):
+    """Float32 `(n, 3, 112, 112)`, RGB, `(x / 255 - 0.5) / 0.5`, to float32 `(n, embedding)`."""
+
+    def __init__(
+        self, genotype: Genotype = POCKETNET, channels: int = 16, cells: int = 18, embedding: int = 128
+    ) -> None:
+        super().__init__()
+        width = 4 * channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)
+        )
+        self.cells = nn.ModuleList()
+        older, newer, after_reduction = width, width, False
+        reductions = reduction_cells(cells)
+        for index in range(cells):
+            reduction = index in reductions
+            channels *= 2 if reduction else 1
+            self.cells.append(Cell(genotype, older, newer, channels, reduction, after_reduction))
+            nodes = len(genotype.nodes(reduction))
+            older, newer, after_reduction = newer, nodes * channels, reduction
+        self.tail = nn.Sequential(
+            nn.PReLU(newer),
+            nn.Conv2d(newer, 512, 1, bias=False),
+            nn.BatchNorm2d(512),
+            nn.PReLU(512),
+            nn.Conv2d(512, 512, 7, groups=512, bias=False),
+            nn.BatchNorm2d(512),
+            nn.Conv2d(512, embedding, 1, bias=False),
+            nn.BatchNorm2d(embedding),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stages(x, ())[-1]
+
+    def stages(self, x: Tensor, after: Sequence[int]) -> list[Tensor]:
+        """Outputs of the cells in `after`, the map before the global convolution, the embedding."""
+        older = newer = self.stem(x)
+        kept: dict[int, Tensor] = {}
+        for index, cell in enumerate(self.cells):
+            older, newer = newer, cell(older, newer)
+            if index in after:
+                kept[index] = newer
+        final = self.tail[:3](newer)
+        return [*(kept[i] for i in after), final, self.tail[3:](final).flatten(1)]
+
+
+def pocketnet(variant: str, genotype: Genotype = POCKETNET) -> PocketNet:
+    """One of the paper's four networks, `s128`, `s256`, `m128` or `m256`, with random weights."""
+    v = VARIANTS[variant]
+    return PocketNet(genotype, v.channels, v.cells, v.embedding)
