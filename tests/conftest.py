@@ -1,0 +1,30 @@
+"""Where the tests find pictures; `../shared` is not part of a clone, so what needs it skips without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of reference data; skips where it is missing."""
+    if not (SHARED / "README.md").is_file():
+        pytest.skip("needs ../shared (reference weights and LFW), which is not part of a clone")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def lfw(shared: Path) -> Path:
+    """LFW's original 250x250 pictures, `Name/Name_0001.jpg`, and `pairs.txt`."""
+    return shared / "data" / "lfw"
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The repository's own public-domain portraits."""
+    return ROOT / "examples" / "photos"
