@@ -1,0 +1,232 @@
+"""The command: from sources of pictures to shards of aligned faces.
+
+    python -m training.prepare fiw=CLONE.git utkface=CLONE.git people=FOLDER --out DIR
+
+Each source is NAME=PATH, a folder or a bare git directory; the names in `sets.py` know which of
+their pictures are faces and of whom, any other name takes every face of every picture.
+"""
+
+import argparse
+import hashlib
+import io
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from pocketface.errors import InputError, PocketfaceError
+from training.prepare import crops, guard
+from training.prepare.pictures import Picture, contents, listing
+from training.prepare.sets import family, known_set, person
+from training.prepare.shards import Row, Writer, read_manifest
+from training.yunet import Picture as Pixels
+from training.yunet import YuNet
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    shared = Path(__file__).resolve().parents[3] / "shared"
+    made = argparse.ArgumentParser("python -m training.prepare", description="Make shards of aligned faces.")
+    made.add_argument("sources", nargs="+", metavar="NAME=PATH", help="a folder or a bare git directory")
+    made.add_argument("--out", type=Path, required=True, help="folder for shards and manifest.csv")
+    made.add_argument(
+        "--given",
+        type=Path,
+        default=shared / "data/faces",
+        help="shards that exist: no picture twice, nobody of their held-out split",
+    )
+    made.add_argument(
+        "--lfw", type=Path, default=shared / "data/lfw", help="LFW's folder: nobody of it is taken"
+    )
+    made.add_argument(
+        "--detector", type=Path, default=shared / "models/yunet_n_dynamic.onnx", help="YuNet's graph"
+    )
+    made.add_argument(
+        "--embedder",
+        type=Path,
+        default=shared / "models/mobilefacenet_foamliu.onnx",
+        help="MobileFaceNet's graph, for nearness",
+    )
+    made.add_argument(
+        "--second",
+        type=Path,
+        default=shared / "models/peers/w600k_mbf.onnx",
+        help="second opinion on nearness; '' for none",
+    )
+    made.add_argument("--prefix", default="extra", help="how shards and keys begin")
+    made.add_argument("--shard-size", type=int, default=2000, help="faces in a shard")
+    made.add_argument("--per-identity", type=int, default=12, help="pictures of one known person at most")
+    made.add_argument(
+        "--min-face", type=float, default=48, help="smallest side of the 112 px core, in source pixels"
+    )
+    made.add_argument("--score", type=float, default=0.7, help="least detector score")
+    made.add_argument("--limit", type=int, default=0, help="stop after this many pictures (0: all)")
+    return made
+
+
+def _sources(arguments: Sequence[str]) -> dict[str, Path]:
+    found = {}
+    for text in arguments:
+        name, equals, path = text.partition("=")
+        if not equals:
+            name, path = Path(text).name, text
+        if not Path(path).is_dir():
+            raise InputError(f"no such folder or git directory: {path}")
+        found[name] = Path(path)
+    return found
+
+
+def _order(picture: Picture) -> str:
+    return hashlib.sha1(f"{picture.source}/{picture.path}".encode()).hexdigest()
+
+
+def candidates(sources: dict[str, Path], given: list[Row], lfw: set[str], per_identity: int) -> list[Picture]:
+    """The pictures worth looking at: in a set, not taken before, of nobody held out or in LFW.
+
+    The order is a fixed shuffle, so that every shard is a sample of all the sources.
+    """
+    taken = {row["original"] for row in given}
+    held = {family(row["identity"]) for row in given if row["split"] == "heldout" and row["identity"]}
+    names = {person(identity) for identity in held} | lfw
+    chosen = []
+    for name, root in sources.items():
+        known = known_set(name)
+        for picture in listing(name, root):
+            if not known.wants(picture.path) or picture.path in taken:
+                continue
+            who = known.identity(picture.path)
+            if who and (family(who) in held or (person(who) and person(who) in names)):
+                continue
+            chosen.append(picture)
+    count: Counter[str] = Counter()
+    fair = []
+    for picture in sorted(chosen, key=_order):
+        who = known_set(picture.source).identity(picture.path).replace("fiw2:", "fiw:")
+        count[who] += bool(who)
+        if count[who] <= per_identity:
+            fair.append(picture)
+    return fair
+
+
+def decode(data: bytes) -> Pixels | None:
+    """Pixels (h, w, 3) uint8 RGB, upright; None for what is no picture of at least 40 px."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.draft("RGB", (1280, 1280))
+            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return pixels if min(pixels.shape[:2]) >= 40 else None
+
+
+def _stream(sources: dict[str, Path], pictures: list[Picture]) -> Iterator[tuple[Picture, bytes]]:
+    for start in range(0, len(pictures), 512):
+        batch = sorted(pictures[start : start + 512], key=lambda picture: picture.source)
+        for name, group in groupby(batch, key=lambda picture: picture.source):
+            yield from contents(sources[name], list(group))
+
+
+def run(options: argparse.Namespace) -> Counter[str]:
+    """Do what the command line says; how many pictures ended how."""
+    sources = _sources(options.sources)
+    for model in (options.detector, options.embedder):
+        if not model.is_file():
+            raise InputError(f"no such model: {model}")
+    given = read_manifest(options.given)
+    people = {p.name for p in options.lfw.iterdir() if p.is_dir()} if options.lfw.is_dir() else set()
+    lfw = {person(":" + name) for name in people}
+    teacher = YuNet(options.detector)
+    first = crops.foamliu(options.embedder)
+    second = crops.insightface(options.second) if options.second.is_file() else None
+    writer = Writer(options.out, options.prefix, options.shard_size)
+
+    protected = guard.Protected(first, second)
+    held = {row["key"] for row in given if row["split"] == "heldout"}
+    held_shards = sorted({row["shard"] for row in given if row["split"] == "heldout"})
+
+    def sacred() -> Iterator[Pixels]:
+        for shard in held_shards:
+            for key, face in guard.faces_of(options.given / shard):
+                if key in held:
+                    yield face
+        if people:
+            yield from guard.portraits_of(options.lfw, teacher)
+
+    protected.load(lambda: tqdm(sacred(), "protected faces", mininterval=5), options.out / "protected.npz")
+
+    seen = guard.Seen()
+    cache = options.out / "given.npy"
+    if not cache.is_file():
+        shards = sorted({row["shard"] for row in given})
+        faces = (face for shard in shards for _, face in guard.faces_of(options.given / shard))
+        prints = [crops.fingerprint(face) for face in tqdm(faces, "given faces", mininterval=5)]
+        np.save(cache, np.array(prints, np.uint64).reshape(-1, 4))
+    for value in np.load(cache):
+        seen.add_print(value)
+    done: set[str] = set()
+    for looked, prints, embeddings in writer.notes():
+        done.update(looked)
+        for value, embedding in zip(prints, embeddings, strict=True):
+            seen.add(value, embedding)
+
+    todo = candidates(sources, given, lfw, options.per_identity)
+    todo = [picture for picture in todo if f"{picture.source}/{picture.path}" not in done]
+    todo = todo[: options.limit or None]
+    hashes: set[bytes] = set()
+    with tqdm(total=len(todo), desc="pictures", mininterval=5) as bar:
+        for picture, data in _stream(sources, todo):
+            bar.update()
+            name = f"{picture.source}/{picture.path}"
+            digest = hashlib.sha1(data).digest()
+            pixels = None if digest in hashes else decode(data)
+            if pixels is None:
+                writer.looked_at(name, "same file" if digest in hashes else "unreadable")
+                continue
+            hashes.add(digest)
+            known = known_set(picture.source)
+            faces = crops.find(teacher, pixels, known.single, options.score)
+            outcome = "no face"
+            for number, points in enumerate(faces.points):
+                face, side = crops.crop(pixels, points)
+                value = crops.fingerprint(face)
+                if side < options.min_face:
+                    outcome = "small"
+                elif seen.has_print(value) or seen.has(embedding := first(face)):
+                    outcome = "duplicate"
+                elif protected.near(face, embedding):
+                    outcome = "near a protected face"
+                else:
+                    outcome = "taken"
+                    seen.add(value, embedding)
+                    writer.add(
+                        face,
+                        {
+                            "source": picture.source,
+                            "identity": known.identity(picture.path),
+                            "face_px": str(round(side)),
+                            "original": picture.path + (f"#{number}" if number else ""),
+                        },
+                        value,
+                        embedding,
+                    )
+            writer.looked_at(name, outcome)
+            if bar.n % 200 == 0:
+                bar.set_postfix(taken=writer.counts["taken"], refresh=False)
+    writer.finish()
+    return writer.counts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0, or 2 with one line on standard error for bad input."""
+    try:
+        counts = run(parser().parse_args(arguments))
+    except PocketfaceError as error:
+        print(f"training.prepare: {error}", file=sys.stderr)
+        return 2
+    print(", ".join(f"{name} {n}" for name, n in counts.most_common()))
+    return 0

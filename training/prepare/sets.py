@@ -1,0 +1,64 @@
+"""The public sets that are known by name: which of their pictures are faces, and of whom."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSet:
+    """A set of pictures, from the public repository `origin`.
+
+    `pattern` selects paths; `identity` names the person in a path, or ""; `single` says that a
+    picture shows one person: the largest face, found in the whole frame.
+    """
+
+    name: str
+    origin: str
+    pattern: str
+    single: bool = True
+    identity: Callable[[str], str] = lambda path: ""
+
+    def wants(self, path: str) -> bool:
+        """Whether a path belongs to the set."""
+        return re.search(self.pattern, path) is not None
+
+
+def _fiw(path: str) -> str:
+    found = re.search(r"(F\d{4})/(MID\d+)/", path)
+    return f"fiw:{found[1]}/{found[2]}" if found else ""
+
+
+def _pins(path: str) -> str:
+    found = re.search(r"pins_([^/]+)/", path)
+    return "pins:" + found[1].strip().replace(" ", "_") if found else ""
+
+
+SETS: tuple[KnownSet, ...] = (
+    KnownSet("fiw", "Vol0kin/relatives-siamese-net", r"^data/(train/F|test/)", identity=_fiw),
+    KnownSet("fiw2", "hachecom/recognizing-faces-in-the-wild", r"^data/(train/F|test/)", identity=_fiw),
+    KnownSet("utkface", "mattans/AgeProgression", r"^data/UTKFace/unlabeled/"),
+    KnownSet("all-age-faces", "middleyuan/All-Age-Faces-Dataset", r"/aglined faces/"),
+    KnownSet("scut-fbp", "dduygaucho/SCUT-FBP5000", r"^data/landing/Images/"),
+    KnownSet("pins", "fchrgrib/Algeo02-21015", r"/large_dataset/pins_", identity=_pins),
+    KnownSet("celeba-wild", "matush97/faceRecognition", r"^Celeb/"),
+    KnownSet("headshots", "Friendlykid/football-headshots", r"/headshots/"),
+    KnownSet("masked", "Karimashraf01/Face-Mask-Detection-using-MobilenetV2", r"^Face Mask Dataset/"),
+)
+
+BY_NAME = {known.name: known for known in SETS}
+
+
+def known_set(name: str) -> KnownSet:
+    """The set called `name`, or one that takes every picture of a folder and all faces in it."""
+    return BY_NAME.get(name, KnownSet(name, "", "", single=False))
+
+
+def person(identity: str) -> str:
+    """A person's name for comparison across sets: letters of the part after the set's name."""
+    return re.sub(r"[^a-z]", "", identity.partition(":")[2].lower())
+
+
+def family(identity: str) -> str:
+    """What is held out together: the family of a Families-in-the-Wild person, else the person."""
+    return identity.partition("/")[0].replace("fiw2:", "fiw:")
