@@ -1,0 +1,1 @@
+"""How often is it wrong? Public verification protocols over any graph: `python -m benchmarks.accuracy`."""
