@@ -1,0 +1,108 @@
+"""ONNX Runtime as an engine: CPU, explicit threads that never spin, no telemetry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pocketface.engines.protocol import TensorInfo
+from pocketface.errors import EngineError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int64)": "int64",
+}
+_ERRORS_ONLY = 3
+
+
+def _import() -> Any:
+    # From 1.29 on ONNX Runtime sends telemetry and writes a device id, unless told not to before the import.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(_broken(error)) from error
+    return onnxruntime
+
+
+def _broken(error: ImportError) -> str:
+    import numpy
+
+    if "numpy" in str(error).lower() or "_ARRAY_API" in str(error):
+        return (
+            f"onnxruntime does not fit numpy {numpy.__version__} ({_line(error)}): "
+            "pip install --upgrade onnxruntime, or pip install 'numpy<2'"
+        )
+    return f"onnxruntime cannot be imported ({_line(error)}): pip install --force-reinstall onnxruntime"
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error, at most 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+class OnnxSession:
+    """A graph loaded into ONNX Runtime, whose `Run` is thread-safe."""
+
+    def __init__(self, session: Any, errors: tuple[type[Exception], ...]) -> None:
+        self._session = session
+        self._errors = errors
+        self.inputs = tuple(_info(node) for node in session.get_inputs())
+        self.outputs = tuple(_info(node) for node in session.get_outputs())
+        self._names = [info.name for info in self.outputs]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the graph; see `pocketface.engines.protocol.Session.run`."""
+        try:
+            results = self._session.run(self._names, dict(feeds))
+        except (*self._errors, ValueError, TypeError) as error:
+            raise EngineError(f"ONNX Runtime refused the input: {_line(error)}") from error
+        return dict(zip(self._names, results, strict=True))
+
+
+def _info(node: Any) -> TensorInfo:
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return TensorInfo(node.name, shape, _DTYPES.get(node.type, node.type))
+
+
+class OnnxRuntime:
+    """The engine; see `pocketface.engines.protocol.Engine`."""
+
+    name = "onnxruntime"
+    formats = frozenset({".onnx"})
+
+    def load(self, graph: bytes, *, threads: int) -> OnnxSession:
+        """Load an ONNX graph from memory; see `pocketface.engines.protocol.Engine.load`."""
+        ort = _import()
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        errors = tuple(
+            error
+            for error in vars(state).values()
+            if isinstance(error, type) and issubclass(error, Exception)
+        )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = max(threads, 1)
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _ERRORS_ONLY
+        # Waiting threads sleep: a spinning worker drains the battery and takes the core of the camera.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except (*errors, ValueError, TypeError, RuntimeError) as error:
+            raise ModelError(
+                f"ONNX Runtime {ort.__version__} cannot load the graph: {_line(error)}"
+            ) from error
+        return OnnxSession(session, errors)
+
+
+ENGINE = OnnxRuntime()

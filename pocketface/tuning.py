@@ -1,0 +1,95 @@
+"""The engine, graph and thread count that measured fastest on this device.
+
+`pocketface bench --tune` stores them, `pocketface.registry` reads them. The file, `tuned.json` in
+the user's cache:
+
+    {"pocketnet-s128-r": {"engine": "onnxruntime", "file": "pocketnet-s128-r.fp32.onnx",
+                          "threads": 2, "measured": "2026-11-22", "cpu": "Cortex-A76"}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pocketface.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was fastest for one model.
+
+    Attributes:
+        engine: name of the engine.
+        file: the graph's file name.
+        threads: threads for one call.
+        measured: date, ISO 8601.
+        cpu: the processor's name; a choice made on another one is ignored.
+    """
+
+    engine: str
+    file: str
+    threads: int
+    measured: str
+    cpu: str
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/pocketface`, else `~/.cache/pocketface`; not created here."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "pocketface"
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, as Linux tells it; the machine type elsewhere."""
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    found = dict(reversed([tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line]))
+    for key in ("model name", "Model", "Hardware"):
+        if found.get(key):
+            return found[key]
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def load() -> dict[str, Choice]:
+    """The stored choices by model name; those made on another processor are left out.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = cache_folder() / "tuned.json"
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        choices = {name: Choice(**choice) for name, choice in data.items()}
+        if not all(isinstance(c.threads, int) and 1 <= c.threads <= 1024 for c in choices.values()):
+            raise ValueError("'threads' must be a positive integer")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: {error}; delete it and run 'pocketface bench --tune' again") from error
+    cpu = cpu_name()
+    return {name: choice for name, choice in choices.items() if choice.cpu == cpu}
+
+
+def store(model: str, choice: Choice) -> Path:
+    """Store the choice for one model beside the others.
+
+    Returns:
+        The file written.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    choices = {**load(), model: choice}
+    text = json.dumps({name: asdict(item) for name, item in sorted(choices.items())}, indent=2) + "\n"
+    path = folder / "tuned.json"
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    os.replace(file.name, path)
+    return path
