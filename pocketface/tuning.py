@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,11 +50,11 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    found = dict(reversed([tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line]))
-    for key in ("model name", "Model", "Hardware"):
-        if found.get(key):
-            return found[key]
-    import platform
+    pairs = [line.partition(":") for line in lines]
+    for wanted in ("model name", "Model", "Hardware"):
+        for key, _, value in pairs:
+            if key.strip() == wanted and value.strip():
+                return value.strip()
 
     return platform.processor() or platform.machine()
 

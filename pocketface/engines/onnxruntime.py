@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pocketface.engines.protocol import TensorInfo
@@ -21,14 +23,20 @@ _DTYPES = {
 _ERRORS_ONLY = 3
 
 
-def _import() -> Any:
+def _import() -> ModuleType:
     # From 1.29 on ONNX Runtime sends telemetry and writes a device id, unless told not to before the import.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
-        import onnxruntime
+        return import_module("onnxruntime")
     except ImportError as error:
         raise EngineError(_broken(error)) from error
-    return onnxruntime
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: its classes share no base but Exception."""
+    state = vars(import_module("onnxruntime.capi.onnxruntime_pybind11_state")).values()
+    own = [item for item in state if isinstance(item, type) and issubclass(item, Exception)]
+    return (*own, ValueError, TypeError, RuntimeError)
 
 
 def _broken(error: ImportError) -> str:
@@ -62,7 +70,7 @@ class OnnxSession:
         """Run the graph; see `pocketface.engines.protocol.Session.run`."""
         try:
             results = self._session.run(self._names, dict(feeds))
-        except (*self._errors, ValueError, TypeError) as error:
+        except self._errors as error:
             raise EngineError(f"ONNX Runtime refused the input: {_line(error)}") from error
         return dict(zip(self._names, results, strict=True))
 
@@ -81,13 +89,7 @@ class OnnxRuntime:
     def load(self, graph: bytes, *, threads: int) -> OnnxSession:
         """Load an ONNX graph from memory; see `pocketface.engines.protocol.Engine.load`."""
         ort = _import()
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-        errors = tuple(
-            error
-            for error in vars(state).values()
-            if isinstance(error, type) and issubclass(error, Exception)
-        )
+        errors = _errors()
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(threads, 1)
         options.inter_op_num_threads = 1
@@ -98,7 +100,7 @@ class OnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except (*errors, ValueError, TypeError, RuntimeError) as error:
+        except errors as error:
             raise ModelError(
                 f"ONNX Runtime {ort.__version__} cannot load the graph: {_line(error)}"
             ) from error
