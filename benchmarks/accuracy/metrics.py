@@ -14,6 +14,8 @@ import numpy as np
 from scipy import sparse, stats
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -230,9 +232,7 @@ def bootstrap_tar(
             threshold = tail_score[min(first_refused, keep - 1)]
             matched = len(genuine) - np.searchsorted(genuine[::-1], threshold, side="right")
             tars[r, k] = accepted[matched]
-    return [
-        (float(low), float(high)) for low, high in np.nanpercentile(tars, [2.5, 97.5], axis=0).T
-    ]
+    return [(float(low), float(high)) for low, high in np.nanpercentile(tars, [2.5, 97.5], axis=0).T]
 
 
 def operating_points(
@@ -292,21 +292,20 @@ def summarise(scores: Scores, fmrs: tuple[float, ...] = FMRS, *, replicates: int
 
 
 def by_group(
-    scores: Scores, group: NDArray[np.str_], threshold: float
+    scores: Scores, groups: Mapping[str, Bools], threshold: float
 ) -> dict[str, dict[str, float | int | None]]:
     """FMR and FNMR of each group's own pairs at one threshold.
 
     Args:
         scores: all pairs.
-        group: `(n,)` the group that both pictures of a pair share, "" where they do not.
+        groups: for each group `(n,)` True where both pictures of a pair belong to it.
         threshold: the same for all groups, as in a product.
 
     Returns:
         For each group its pairs, FMR, FNMR (None without pairs) and the FMR's upper bound.
     """
     result: dict[str, dict[str, float | int | None]] = {}
-    for name in sorted(set(group.tolist()) - {""}):
-        inside = group == name
+    for name, inside in groups.items():
         genuine = np.sort(scores.score[inside & scores.same])
         impostor = np.sort(scores.score[inside & ~scores.same])
         matches = len(impostor) - int(np.searchsorted(impostor, threshold, side="left"))
