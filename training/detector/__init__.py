@@ -1,0 +1,1 @@
+"""Training of the face detector: pictures, scenes, targets, losses, runs, evaluation; see README.md."""

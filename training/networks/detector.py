@@ -1,0 +1,125 @@
+"""The face detector: anchor-free, strides 8, 16 and 32, one score, one box, five points a cell.
+
+Every operator is a convolution with a fused ReLU, a sum with a fused ReLU, or a nearest resize, so
+that an int8 graph has nothing left in float. The input is RGB 0..255, only scaled: a scale folds
+into the first convolution exactly, a shift would not (its zero padding would no longer be grey).
+"""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+STRIDES = (8, 16, 32)
+SCALE = 1 / 128
+"""What the pixels are multiplied by before the first convolution."""
+
+Outputs = tuple[list[Tensor], list[Tensor], list[Tensor]]
+"""Scores (n, 1, h/s, w/s) logits, boxes (n, 4, ...), points (n, 10, ...), each a list over strides."""
+
+
+def unit(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """A convolution without bias and its batch norm."""
+    convolution = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [convolution, nn.BatchNorm2d(c_out, momentum=0.03)]
+
+
+class Block(nn.Module):
+    """Depthwise 3x3, ReLU, pointwise, a sum with the input where shapes agree, ReLU."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.depthwise = nn.Sequential(*unit(c_in, c_in, 3, stride, c_in), nn.ReLU())
+        self.pointwise = nn.Sequential(*unit(c_in, c_out, 1))
+        self.sums = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c_in, h, w) to (n, c_out, h / stride, w / stride)."""
+        y: Tensor = self.pointwise(self.depthwise(x))
+        return F.relu(x + y) if self.sums else F.relu(y)
+
+
+class Head(nn.Module):
+    """One stride's answers: a block for the score, a block for box and points, a 1x1 for each."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.what, self.where = Block(channels, channels), Block(channels, channels)
+        self.score = nn.Conv2d(channels, 1, 1)
+        self.box = nn.Conv2d(channels, 4, 1)
+        self.points = nn.Conv2d(channels, 10, 1)
+        for last, spread in ((self.score, 0.01), (self.box, 0.02), (self.points, 0.02)):
+            nn.init.normal_(last.weight, std=spread)
+        nn.init.constant_(self.score.bias, -4.6)  # type: ignore[arg-type]
+        nn.init.constant_(self.box.bias, 2.0)  # type: ignore[arg-type]
+        nn.init.zeros_(self.points.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, c, h, w) to the three maps."""
+        where = self.where(x)
+        return self.score(self.what(x)), self.box(where), self.points(where)
+
+
+class Detector(nn.Module):
+    """Float32 (n, 3, h, w), RGB 0..255, h and w multiples of 32, to `Outputs`.
+
+    For the cell (i, j) of stride s with centre ((j + 0.5) s, (i + 0.5) s): a box is the distances to
+    its left, top, right and bottom edge in strides, points are dx, dy in strides of the picture's
+    left eye, right eye, nose, left and right mouth corner.
+    """
+
+    def __init__(
+        self, widths: tuple[int, int, int] = (16, 32, 64), depths: tuple[int, int, int] = (2, 3, 2)
+    ) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.scale = SCALE
+        self.stem = nn.Sequential(
+            *unit(3, first, 3, 2), nn.ReLU(), *unit(first, second, 3, 2), nn.ReLU(), Block(second, second)
+        )
+        stages = []
+        for level, depth in enumerate(depths):
+            blocks = [Block(second if level == 0 else third, third, 2)]
+            blocks += [Block(third, third) for _ in range(depth)]
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        self.merges = nn.ModuleList([Block(third, third) for _ in range(2)])
+        self.heads = nn.ModuleList([Head(third) for _ in STRIDES])
+
+    def forward(self, image: Tensor) -> Outputs:
+        """The maps of all strides."""
+        x = self.stem(image if self.scale == 1 else image * self.scale)
+        levels: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        for level in (1, 0):
+            above = F.interpolate(levels[level + 1], scale_factor=2.0, mode="nearest")
+            levels[level] = self.merges[level](levels[level] + above)
+        answers = [head(x) for head, x in zip(self.heads, levels, strict=True)]
+        scores, boxes, points = zip(*answers, strict=True)
+        return list(scores), list(boxes), list(points)
+
+
+def fused(network: Detector) -> Detector:
+    """A copy for inference: batch norms folded into convolutions, the pixel scale into the first."""
+    made = copy.deepcopy(network).eval()
+    for sequence in [m for m in made.modules() if isinstance(m, nn.Sequential)]:
+        for i in range(len(sequence) - 1):
+            convolution, norm = sequence[i], sequence[i + 1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                sequence[i] = fuse_conv_bn_eval(convolution, norm)
+                sequence[i + 1] = nn.Identity()
+    first = made.stem[0]
+    assert isinstance(first, nn.Conv2d)
+    first.weight.data *= made.scale
+    made.scale = 1.0
+    return made
+
+
+def parameters(network: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(p.numel() for p in network.parameters())
