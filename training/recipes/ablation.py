@@ -1,0 +1,23 @@
+"""Short runs at equal samples, each one change away from the first."""
+
+from dataclasses import replace
+
+from training.augment import Augmentation, Geometry
+from training.recipes.recipe import Losses, Optimiser, Recipe
+
+SAMPLES = 4_000
+BASE = Recipe("ablation-base", batches=((0, 8),), samples=SAMPLES)
+
+ABLATION = (
+    BASE,
+    replace(BASE, name="ablation-adamw", optimiser=Optimiser(muon=0)),
+    replace(BASE, name="ablation-batch-32", batches=((0, 32),)),
+    replace(BASE, name="ablation-no-hints", losses=Losses(hints=(0, 0))),
+    replace(BASE, name="ablation-prelu", network="pocketnet"),
+    replace(BASE, name="ablation-1000-faces", faces=1_000),
+    replace(
+        BASE,
+        name="ablation-mirror-only",
+        augmentation=Augmentation(Geometry(shift=0, turn=0, scale=0)),
+    ),
+)

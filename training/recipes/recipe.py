@@ -1,0 +1,72 @@
+"""What a run is: network, teacher, losses, optimiser, batches, augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of the losses; zero leaves one out. The hints' falls geometrically from start to end."""
+
+    cosine: float = 6.0
+    template: float = 0.0
+    angular: float = 0.0
+    hints: tuple[float, float] = (1.0, 0.1)
+    arcface: float = 0.0
+    classification: float = 0.0
+    temperature: float = 4.0
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """Muon for matrices where its rate is above zero; AdamW or SGD for the rest.
+
+    `rate` is AdamW's or SGD's. Both rates rise over the first `warmup` samples and fall to zero
+    along a cosine, or by ten at each of `drops`, fractions of the run.
+    """
+
+    kind: str = "adamw"
+    rate: float = 2e-3
+    muon: float = 0.013
+    weight_decay: float = 0.01
+    warmup: int = 400
+    drops: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run; `minutes` or `samples` is its budget, along which every schedule runs.
+
+    `student_hints` are the student's cells whose outputs regress the teacher's maps, in their
+    order; the map before the global convolution comes after them. `batches` are pairs of a number
+    of samples and the batch size from there on. `harden` is the chance of a hardened student crop
+    and the fraction of the run from which it applies. `stage_teachers` are checkpoints of the
+    teacher, one for each equal part of the run (multi-step distillation). `faces` limits how many
+    are used, zero for all.
+    """
+
+    name: str
+    network: str = "rectified"
+    variant: str = "s128"
+    genotype: str = "pocketnet"
+    teacher: str = "official"
+    student_hints: tuple[int, ...] = (5, 11, 16)
+    losses: Losses = Losses()
+    optimiser: Optimiser = Optimiser()
+    batches: tuple[tuple[int, int], ...] = ((0, 8), (12_000, 16))
+    augmentation: Augmentation = Augmentation(light=0.15)
+    harden: tuple[float, float] = (0.0, 0.0)
+    cell_by_cell: int = 0
+    stage_teachers: tuple[str, ...] = ()
+    bn_momentum: float = 0.02
+    minutes: float = 0.0
+    samples: int = 0
+    faces: int = 0
+    seed: int = 17
+
+    def batch_at(self, samples: int) -> int:
+        """The batch size after so many samples."""
+        return [size for start, size in self.batches if samples >= start][-1]

@@ -1,0 +1,164 @@
+"""Teachers as ONNX graphs that give their embedding and the maps that students learn from.
+
+The graphs are made once from reference weights and kept in the run's folder. Nothing here is
+loaded into a student.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.networks import PocketNet, pocketnet
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """A teacher's file, licence, input and the maps it exposes, in the order of `hints`.
+
+    `hints` are cells for a PocketNet checkpoint and names of tensors for an ONNX graph; the
+    512x7x7 map before the global convolution always comes last.
+    """
+
+    name: str
+    file: str
+    licence: str
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    hints: tuple[int, ...] | tuple[str, ...]
+    hint_channels: tuple[int, ...]
+    embedding: int = 128
+
+
+OFFICIAL = TeacherSpec(
+    name="official",
+    file="pocketnet_s128_official.pth",
+    licence="CC BY-NC-SA 4.0",
+    mean=(127.5, 127.5, 127.5),
+    deviation=(127.5, 127.5, 127.5),
+    hints=(5, 11, 16),
+    hint_channels=(64, 128, 256, 512),
+)
+
+TEACHERS = {"official": OFFICIAL}
+
+
+class _FastPReLU(nn.Module):
+    """PReLU as relu((1 - a) x) + a x, for slopes below one: convolutions to ONNX Runtime."""
+
+    def __init__(self, prelu: nn.PReLU) -> None:
+        super().__init__()
+        slope = prelu.weight.detach()[None, :, None, None]
+        if bool((slope >= 1).any()):
+            raise ValueError("expected slopes below one")
+        self.slope = nn.Parameter(slope.clone(), requires_grad=False)
+        self.rest = nn.Parameter(1 - slope, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x * self.rest) + x * self.slope
+
+
+class _Exposed(nn.Module):
+    def __init__(self, network: PocketNet, after: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.after = network, tuple(after)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.stages(x, self.after))
+
+
+def _quicken(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.PReLU):
+            setattr(module, name, _FastPReLU(child))
+        else:
+            _quicken(child)
+
+
+def _zero_vanished(network: nn.Module) -> None:
+    """Weights that weight decay drove below 1e-12 to zero: denormal products are 6 times slower."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight[weight.abs() < 1e-12] = 0
+
+
+def export_pocketnet(network: PocketNet, after: Sequence[int], path: Path) -> None:
+    """Write the network, cells `after`, the final map and the embedding, as ONNX, any batch."""
+    network = copy.deepcopy(network).eval()
+    _zero_vanished(network)
+    _quicken(network)
+    names = [*(f"cell{i}" for i in after), "map", "embedding"]
+    program = torch.onnx.export(
+        _Exposed(network, after).eval(),
+        (torch.zeros(2, 3, 112, 112),),
+        input_names=["input"],
+        output_names=names,
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path))
+
+
+def expose(source: Path, outputs: Sequence[str], path: Path) -> None:
+    """Copy an ONNX graph with a free batch dimension and more of its tensors as outputs."""
+    model = onnx.load(str(source))
+    graph = model.graph
+    for value in [*graph.input, *graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    embedding = graph.output.pop()
+    for name in outputs:
+        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    graph.output.append(embedding)
+    onnx.save(model, str(path))
+
+
+def build(spec: TeacherSpec, models: Path, path: Path) -> None:
+    """Make the teacher's graph from the reference files in `models`."""
+    source = models / spec.file
+    if source.suffix == ".onnx":
+        expose(source, [str(name) for name in spec.hints], path)
+        return
+    network = pocketnet("s128")
+    network.load_state_dict(torch.load(source, map_location="cpu", weights_only=True), strict=True)
+    export_pocketnet(network, [int(cell) for cell in spec.hints], path)
+
+
+class Teacher:
+    """A teacher ready to run on one thread of the CPU."""
+
+    def __init__(self, spec: TeacherSpec, graph: Path) -> None:
+        self.spec = spec
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+        self._mean = np.float32(spec.mean)
+        self._deviation = np.float32(spec.deviation)
+
+    def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Maps `(n, c, h, w)` and, last, embeddings `(n, d)`, of uint8 `(n, 112, 112, 3)`, RGB."""
+        x = (crops.astype(np.float32) - self._mean) / self._deviation
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: x})
+        return outputs
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings alone, `(n, d)`, not normalised."""
+        name = self._session.get_outputs()[-1].name
+        x = (crops.astype(np.float32) - self._mean) / self._deviation
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        output: NDArray[np.float32] = self._session.run([name], {self._input: x})[0]
+        return output

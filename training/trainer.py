@@ -1,0 +1,345 @@
+"""A run: batches from a thread with the teacher, steps, checkpoints, an average of the weights.
+
+A run can be killed at any time: it goes on from its last checkpoint, at most a minute old, with
+the same pictures in the same order. Schedules follow the budget, so a run always ends at rate zero.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training import losses
+from training.augment import views
+from training.muon import Muon, is_matrix
+from training.networks import load_genotype, pocketnet, rectified, resnet18, resnet56
+from training.recipes import Recipe
+from training.shards import Face
+from training.teachers import Teacher
+
+CHECKPOINT_SECONDS = 50.0
+AVERAGE_EVERY = 4
+
+
+def build_student(recipe: Recipe) -> nn.Module:
+    """The recipe's network with random weights of its seed."""
+    torch.manual_seed(recipe.seed)
+    genotype = load_genotype(recipe.genotype)
+    network: nn.Module
+    if recipe.network == "rectified":
+        network = rectified(recipe.variant, genotype)
+    elif recipe.network == "pocketnet":
+        network = pocketnet(recipe.variant, genotype)
+    else:
+        network = {"resnet18": resnet18, "resnet56": resnet56}[recipe.network]()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            module.momentum = recipe.bn_momentum
+    return network
+
+
+def to_input(crops: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """Uint8 `(n, 112, 112, 3)` to the networks' float32 `(n, 3, 112, 112)`, channels last."""
+    x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    return x.sub_(127.5).div_(127.5)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The student's input, the teacher's maps and embeddings, labels (-1 unknown)."""
+
+    images: Tensor
+    maps: list[Tensor]
+    embeddings: Tensor
+    labels: Tensor
+
+
+class Batches:
+    """Batches from a sample's number on; which pictures a sample takes depends on nothing else."""
+
+    def __init__(self, recipe: Recipe, faces: Sequence[Face], teacher: Teacher | None) -> None:
+        if not faces:
+            raise ValueError("no faces to train on")
+        self.recipe, self.teacher = recipe, teacher
+        self.faces = faces[: recipe.faces] if recipe.faces else faces
+        people = sorted({face.identity for face in self.faces if face.identity})
+        self.label = {identity: index for index, identity in enumerate(people)}
+        self.progress = 0.0
+        self._order: tuple[int, np.ndarray[Any, Any]] = (-1, np.zeros(0, np.int64))
+
+    def face(self, sample: int) -> Face:
+        """The face of a sample: each epoch is a permutation of its own."""
+        epoch, index = divmod(sample, len(self.faces))
+        if self._order[0] != epoch:
+            rng = np.random.default_rng((self.recipe.seed, epoch))
+            self._order = epoch, rng.permutation(len(self.faces))
+        return self.faces[self._order[1][index]]
+
+    def make(self, first: int, size: int) -> Batch:
+        """The batch of `size` samples from `first`."""
+        chance, since = self.recipe.harden
+        how = replace(
+            self.recipe.augmentation, harden=chance if self.progress >= since else 0.0
+        )
+        clean, hard, labels = [], [], []
+        for sample in range(first, first + size):
+            face = self.face(sample)
+            rng = np.random.default_rng((self.recipe.seed, 1, sample))
+            teacher_view, student_view = views(face.decode(), rng, how)
+            clean.append(teacher_view)
+            hard.append(student_view)
+            labels.append(self.label.get(face.identity, -1))
+        maps: list[Tensor] = []
+        embeddings = torch.zeros(size, 0)
+        if self.teacher:
+            stacked = np.stack(clean)
+            if self.recipe.losses.hints[0]:
+                *maps, embeddings = (torch.from_numpy(t) for t in self.teacher(stacked))
+            else:
+                embeddings = torch.from_numpy(self.teacher.embed(stacked))
+        return Batch(to_input(np.stack(hard)), maps, embeddings, torch.tensor(labels))
+
+    def stream(self, first: int, niceness: int) -> Iterator[Batch]:
+        """Batches without end, made ahead in a thread of its own priority."""
+        ahead: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=3)
+        stop = threading.Event()
+
+        def produce() -> None:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+            sample = first
+            try:
+                while not stop.is_set():
+                    size = self.recipe.batch_at(sample)
+                    ahead.put(self.make(sample, size))
+                    sample += size
+            except BaseException as error:
+                ahead.put(error)
+
+        thread = threading.Thread(target=produce, daemon=True)
+        thread.start()
+        try:
+            while True:
+                item = ahead.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            while thread.is_alive():
+                with contextlib.suppress(queue.Empty):
+                    ahead.get(timeout=0.1)
+
+
+class Trainer:
+    """The state of a run and its step; `out` holds its checkpoint."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        faces: Sequence[Face],
+        teacher: Teacher | None,
+        out: Path,
+        device: str = "cpu",
+    ) -> None:
+        self.recipe, self.out, self.device = recipe, out, torch.device(device)
+        self.batches = Batches(recipe, faces, teacher)
+        self.network = build_student(recipe).to(self.device, memory_format=torch.channels_last)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.samples, self.steps, self.seconds = 0, 0, 0.0
+        channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
+        self.hints = losses.Hints(
+            channels, teacher.spec.hint_channels[-len(channels) :] if teacher and channels else []
+        ).to(self.device)
+        self.arcface = losses.ArcFace(128, max(1, len(self.batches.label))).to(self.device)
+        self._make_optimisers()
+        out.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.is_file():
+            self._load()
+        elif channels:
+            sample = self.batches.make(0, 256)
+            self.hints.calibrate([t.to(self.device) for t in sample.maps])
+        self.compute = (
+            torch.compile(self._losses) if self.device.type == "cuda" else self._losses
+        )
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a killed run goes on from."""
+        return self.out / "checkpoint.pt"
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the budget that is spent, 0 to 1."""
+        if self.recipe.minutes:
+            return min(1.0, self.seconds / (60 * self.recipe.minutes))
+        return min(1.0, self.samples / self.recipe.samples)
+
+    def _student_channels(self) -> list[int]:
+        with torch.no_grad():
+            maps = self._stages(torch.zeros(2, 3, 112, 112, device=self.device))[:-1]
+        return [m.shape[1] for m in maps]
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        stages: list[Tensor] = self.network.stages(x, self.recipe.student_hints)  # type: ignore[operator]
+        return stages
+
+    def _make_optimisers(self) -> None:
+        how = self.recipe.optimiser
+        modules = [self.network, self.hints, *([self.arcface] if self.recipe.losses.arcface else [])]
+        params = [p for module in modules for p in module.parameters()]
+        # The hint of 512 x 512 would cost Muon as much as the whole network does.
+        readouts = [p for p in self.hints.parameters() if len(p) <= 256]
+        matrices = [p for p in (*self.network.parameters(), *readouts) if is_matrix(p)]
+        matrices = matrices if how.muon else []
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in params if id(p) not in chosen]
+        first: torch.optim.Optimizer = (
+            torch.optim.SGD(rest, how.rate, 0.9, weight_decay=how.weight_decay)
+            if how.kind == "sgd"
+            else torch.optim.AdamW(
+                rest, how.rate, (0.9, 0.98), weight_decay=how.weight_decay, foreach=True
+            )
+        )
+        self.optimisers = [first]
+        if matrices:
+            self.optimisers.append(Muon(matrices, how.muon, weight_decay=how.weight_decay))
+        self.rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
+
+    def rate_factor(self) -> float:
+        """What the learning rates are multiplied with now."""
+        how = self.recipe.optimiser
+        warm = min(1.0, (self.samples + 1) / how.warmup) if how.warmup else 1.0
+        if how.drops:
+            return float(warm * 0.1 ** sum(self.progress >= drop for drop in how.drops))
+        return warm * 0.5 * (1 + math.cos(math.pi * self.progress))
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        weights = self.recipe.losses
+        *maps, embedding = self._stages(batch.images)
+        terms: dict[str, Tensor] = {}
+        total = embedding.new_zeros(())
+        if batch.maps:
+            start, end = weights.hints
+            weight = start * (end / start) ** self.progress
+            for index, loss in enumerate(self.hints(maps, batch.maps)):
+                terms[f"hint{index}"] = loss.detach()
+                total = total + weight * loss
+        if batch.embeddings.numel():
+            similarity = losses.cosine(embedding, batch.embeddings)
+            terms["cosine"] = similarity.detach()
+            total = total + weights.cosine * (1 - similarity)
+        if weights.template:
+            total = total + losses.template(embedding, batch.embeddings, weights.template)
+        if weights.angular:
+            total = total + weights.angular * losses.angular(embedding, batch.embeddings)
+        if weights.arcface:
+            margin = self.arcface(embedding, batch.labels)
+            terms["arcface"] = margin.detach()
+            total = total + weights.arcface * margin
+        if weights.classification:
+            total = total + weights.classification * losses.classification(
+                64 * self.arcface.cosines(embedding),
+                64 * self.arcface.cosines(batch.embeddings),
+                weights.temperature,
+            )
+        terms["loss"] = total.detach()
+        return total, terms
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """One update; returns the terms of the loss, before it."""
+        self.network.train()
+        batch = Batch(
+            batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True),
+            [m.to(self.device, non_blocking=True) for m in batch.maps],
+            batch.embeddings.to(self.device, non_blocking=True),
+            batch.labels.to(self.device, non_blocking=True),
+        )
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
+        ):
+            total, terms = self.compute(batch)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        factor = self.rate_factor()
+        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor
+            optimiser.step()
+        self.samples += len(batch.images)
+        self.steps += 1
+        if self.steps % AVERAGE_EVERY == 0:
+            self._average()
+        return terms
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(0.998, self.steps / (self.steps + 100)) ** AVERAGE_EVERY
+        state = self.network.state_dict()
+        floats = [k for k, v in state.items() if v.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.average[k] for k in floats], [state[k] for k in floats], 1 - decay
+        )
+
+    def run(self, seconds: float, niceness: int = 0) -> Iterator[dict[str, float]]:
+        """Steps until the budget or `seconds` are spent; yields a row of the log each step."""
+        began = saved = last = time.monotonic()
+        for batch in self.batches.stream(self.samples, niceness):
+            terms = self.step(batch)
+            now = time.monotonic()
+            self.seconds += now - last
+            last = now
+            self.batches.progress = self.progress
+            yield {
+                "samples": self.samples,
+                "minutes": self.seconds / 60,
+                "rate": self.rate_factor(),
+                **{name: float(value) for name, value in terms.items()},
+            }
+            done = self.progress >= 1 or now - began >= seconds
+            if done or now - saved >= CHECKPOINT_SECONDS:
+                self.save()
+                saved = now
+            if done:
+                return
+
+    def save(self) -> None:
+        """Write the checkpoint: to a temporary file, then renamed."""
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(
+            {
+                "network": self.network.state_dict(),
+                "average": self.average,
+                "hints": self.hints.state_dict(),
+                "arcface": self.arcface.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                "counts": (self.samples, self.steps, self.seconds),
+                "rng": torch.get_rng_state(),
+            },
+            temporary,
+        )
+        os.replace(temporary, self.checkpoint)
+
+    def _load(self) -> None:
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        self.hints.load_state_dict(state["hints"])
+        self.arcface.load_state_dict(state["arcface"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.samples, self.steps, self.seconds = state["counts"]
+        torch.set_rng_state(state["rng"].cpu())
+        self.batches.progress = self.progress
