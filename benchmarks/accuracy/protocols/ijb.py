@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from benchmarks.accuracy.metrics import Scores
-from benchmarks.accuracy.protocols.pairs import Picture, lines_of
+from benchmarks.accuracy.protocols.pairs import Pairs, Picture, lines_of
 from pocketface.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ def load(root: Path, name: Literal["IJB-B", "IJB-C"]) -> Templates:
         right=pairs[:, 1],
         same=pairs[:, 2] == 1,
     )
+
+
+def as_pictures(data: Templates) -> Pairs:
+    """The set's faces as pictures to embed; the pairs are of templates, so this has none."""
+    none = np.zeros(0, np.int64)
+    return Pairs(data.name, data.pictures, none, none, none.astype(np.bool_), None)
 
 
 def pool(
