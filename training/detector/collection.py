@@ -70,9 +70,10 @@ class Item:
     faces: Faces
     negative: bool
 
-    def pixels(self) -> Picture:
-        """Pixels (h, w, 3) uint8 RGB."""
-        bgr = cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR)
+    def pixels(self, reduce: int = 1) -> Picture:
+        """Pixels (h, w, 3) uint8 RGB, every side divided by `reduce`: 1, 2 or 4, which is faster."""
+        how = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
+        bgr = cv2.imdecode(self.jpeg, how[reduce])
         assert bgr is not None
         return np.asarray(bgr[:, :, ::-1], np.uint8)
 

@@ -1,0 +1,245 @@
+"""Training scenes: pictures placed on a canvas at any scale and angle, alone, in mosaics, in crowds.
+
+A scene is a list of layers, each one picture under one similarity, cut to one rectangle; its faces
+move with it. What a face's box becomes under rotation is the box of the ellipse inside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.detector.collection import Item
+from training.detector.labels import FACE, mirror
+from training.yunet import Array, Picture
+
+SMALLEST = 8.0
+"""Faces below this side, in pixels, are neither asked for nor punished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """`image` (h, w, 3) uint8 RGB; `boxes` (k, 4) float32 pixels; `points` (k, 5, 2); `sure` (k,) bool:
+    False where a face is doubtful, hidden or tiny, so that nothing is learnt there.
+    """
+
+    image: Picture
+    boxes: Array
+    points: Array
+    sure: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A picture's pixels placed by `matrix` (2, 3) into `rect` (x1, y1, x2, y2) of the canvas."""
+
+    boxes: Array
+    points: Array
+    sure: npt.NDArray[np.bool_]
+    rect: tuple[int, int, int, int]
+
+
+class Maker:
+    """Draws scenes from a list of items with a random generator of its own."""
+
+    def __init__(self, items: list[Item], seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.people = [item for item in items if (item.faces.scores >= FACE).any()]
+        self.empty = [item for item in items if item.negative]
+        self.street = [item for item in items if item.name.startswith("street/")]
+
+    def scene(self, size: int) -> Scene:
+        """One scene of `size` x `size` pixels."""
+        canvas = self._ground(size)
+        kind = self.rng.random()
+        if kind < 0.10 and self.empty:
+            layers = [self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)]
+        elif kind < 0.55:
+            layers = [self._place(canvas, self._pick(self.people), (0, 0, size, size), self._log(12, 1.25 * size))]
+        elif kind < 0.85:
+            layers = self._mosaic(canvas, size)
+        else:
+            layers = self._crowd(canvas, size)
+        scene = self._join(canvas, layers)
+        return Scene(self._photograph(self._occlude(scene)), scene.boxes, scene.points, scene.sure)
+
+    def _pick(self, items: list[Item]) -> Item:
+        return items[int(self.rng.integers(len(items)))]
+
+    def _log(self, low: float, high: float) -> float:
+        return float(np.exp(self.rng.uniform(np.log(low), np.log(max(high, low + 1)))))
+
+    def _ground(self, size: int) -> Picture:
+        canvas = np.zeros((size, size, 3), np.uint8)
+        kind = self.rng.random()
+        if kind < 0.25 or not self.empty:
+            canvas[:] = self.rng.integers(0, 256, 3) if kind < 0.12 else 0
+        else:
+            self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)
+        return canvas
+
+    def _mosaic(self, canvas: Picture, size: int) -> list[Layer]:
+        x, y = (int(size * self.rng.uniform(0.3, 0.7)) for _ in range(2))
+        layers = []
+        for rect in ((0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)):
+            side = min(rect[2] - rect[0], rect[3] - rect[1])
+            item = self._pick(self.people)
+            layers.append(self._place(canvas, item, rect, self._log(10, 1.1 * side)))
+        return layers
+
+    def _crowd(self, canvas: Picture, size: int) -> list[Layer]:
+        layers = []
+        for _ in range(int(self.rng.integers(3, 10))):
+            side = self._log(10, size / 4)
+            wide, high = (int(side * self.rng.uniform(1.3, 2.6)) for _ in range(2))
+            x, y = int(self.rng.integers(-wide // 4, size - wide // 2)), int(self.rng.integers(0, size - high // 2))
+            rect = (max(x, 0), max(y, 0), min(x + wide, size), min(y + high, size))
+            layers.append(self._place(canvas, self._pick(self.people), rect, side, centred=True))
+        return layers
+
+    def _place(
+        self,
+        canvas: Picture,
+        item: Item,
+        rect: tuple[int, int, int, int],
+        side: float | None,
+        centred: bool = False,
+    ) -> Layer:
+        """Put a picture into `rect`; one of its faces gets `side` pixels and lies inside."""
+        rng, faces = self.rng, item.faces
+        wide, high = rect[2] - rect[0], rect[3] - rect[1]
+        sure = np.flatnonzero(faces.scores >= FACE)
+        if side is None or not len(sure):
+            reduce = 1
+            pixels = item.pixels()
+            scale = max(wide / pixels.shape[1], high / pixels.shape[0]) * self._log(0.7, 2.5)
+            focus = np.array([pixels.shape[1], pixels.shape[0]]) * rng.uniform(0.3, 0.7, 2)
+        else:
+            chosen = faces.boxes[int(rng.choice(sure))]
+            own = float(np.sqrt(np.prod(chosen[2:] - chosen[:2])))
+            scale = min(side / own, 5.0)
+            focus = (chosen[:2] + chosen[2:]) / 2
+            reduce = 4 if scale < 0.2 else 2 if scale < 0.4 else 1
+            pixels = item.pixels(reduce)
+        reduced = 1 / reduce
+        if rng.random() < 0.5:
+            width = pixels.shape[1] / reduced
+            pixels, faces = np.ascontiguousarray(pixels[:, ::-1]), mirror(faces, width)
+            focus = np.array([width - focus[0], focus[1]])
+        angle = np.deg2rad(rng.normal(0, 8) if rng.random() < 0.7 else rng.uniform(-45, 45))
+        room = 0.5 if side is None else min(side / max(wide, high), 1.0)
+        spread = 0.1 if centred else 0.5 - 0.4 * room
+        target = np.array([rect[0] + wide * rng.uniform(0.5 - spread, 0.5 + spread), rect[1] + high * rng.uniform(0.5 - spread, 0.5 + spread)])
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
+        matrix = np.concatenate([turn, (target - turn @ focus)[:, None]], axis=1)
+        self._paint(canvas, pixels, matrix @ np.diag([1 / reduced, 1 / reduced, 1]), rect)
+        centre = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 @ turn.T + matrix[:, 2]
+        squares = ((faces.boxes[:, 2:] - faces.boxes[:, :2]) * scale / 2) ** 2
+        c, s = np.cos(angle) ** 2, np.sin(angle) ** 2
+        half = np.sqrt(np.stack([squares[:, 0] * c + squares[:, 1] * s, squares[:, 0] * s + squares[:, 1] * c], 1))
+        boxes = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+        points = (faces.points @ turn.T + matrix[:, 2]).astype(np.float32)
+        return Layer(boxes, points, faces.scores >= FACE, rect)
+
+    def _paint(
+        self, canvas: Picture, pixels: Picture, matrix: npt.NDArray[np.float64], rect: tuple[int, int, int, int]
+    ) -> None:
+        scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+        if scale < 0.6:
+            factor = max(scale * 1.3, 2 / min(pixels.shape[:2]))
+            size = (max(round(pixels.shape[1] * factor), 1), max(round(pixels.shape[0] * factor), 1))
+            matrix = matrix @ np.diag([pixels.shape[1] / size[0], pixels.shape[0] / size[1], 1])
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+        x1, y1, x2, y2 = rect
+        if x2 - x1 < 2 or y2 - y1 < 2:
+            return
+        matrix = matrix.copy()
+        matrix[:, 2] -= (x1, y1)
+        part = np.ascontiguousarray(canvas[y1:y2, x1:x2])
+        cv2.warpAffine(
+            pixels, matrix, (x2 - x1, y2 - y1), part, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
+        )
+        canvas[y1:y2, x1:x2] = part
+
+    def _join(self, canvas: Picture, layers: list[Layer]) -> Scene:
+        """The faces of all layers that are seen; a face cut or covered by half is not sure."""
+        boxes, points, sure = [], [], []
+        for number, layer in enumerate(layers):
+            if not len(layer.boxes):
+                continue
+            area = np.maximum(np.prod(layer.boxes[:, 2:] - layer.boxes[:, :2], axis=1), 1e-3)
+            seen = _inside(layer.boxes, layer.rect) / area
+            for later in layers[number + 1 :]:
+                x1, y1, x2, y2 = (max(layer.rect[0], later.rect[0]), max(layer.rect[1], later.rect[1]), min(layer.rect[2], later.rect[2]), min(layer.rect[3], later.rect[3]))
+                if x2 > x1 and y2 > y1:
+                    seen -= _inside(layer.boxes, (x1, y1, x2, y2)) / area
+            inner = [(layer.points[:, :, k] > layer.rect[k]) & (layer.points[:, :, k] < layer.rect[k + 2]) for k in (0, 1)]
+            marks = (inner[0] & inner[1]).sum(axis=1)
+            keep = seen > 0.1
+            boxes.append(layer.boxes[keep])
+            points.append(layer.points[keep])
+            sides = np.sqrt(area)
+            sure.append((layer.sure & (seen > 0.55) & (marks >= 4) & (sides >= SMALLEST))[keep])
+        if not boxes:
+            return Scene(canvas, np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, bool))
+        return Scene(canvas, np.concatenate(boxes), np.concatenate(points), np.concatenate(sure))
+
+    def _occlude(self, scene: Scene) -> Picture:
+        """Masks over mouths, bars over eyes, on some of the larger faces."""
+        rng, image = self.rng, scene.image
+        for box, points, sure in zip(scene.boxes, scene.points, scene.sure, strict=True):
+            side = float(box[2] - box[0])
+            if not sure or side < 20 or rng.random() > 0.08:
+                continue
+            across, down = points[1] - points[0], (points[3] + points[4] - points[0] - points[1]) / 2
+            if rng.random() < 0.75:
+                top = points[2] - down * rng.uniform(-0.05, 0.5)
+                outline = [top - 0.85 * across, top, top + 0.85 * across, points[4] + 0.7 * down + 0.2 * across, points[3] + 0.7 * down - 0.2 * across]
+            else:
+                eyes = (points[0] + points[1]) / 2
+                outline = [eyes + a * across + b * down for a, b in ((-0.9, -0.2), (0.9, -0.2), (0.9, 0.25), (-0.9, 0.25))]
+            base = int(rng.choice([20, 90, 170, 235]))
+            colour = [int(v) for v in np.clip(base + rng.integers(-20, 21, 3), 0, 255)]
+            cv2.fillPoly(image, [np.round(outline).astype(np.int32)], colour, cv2.LINE_AA)
+        return image
+
+    def _photograph(self, image: Picture) -> Picture:
+        """Light, colour, blur, noise, resolution and JPEG of a bad camera, some of each."""
+        rng = self.rng
+        if rng.random() < 0.75:
+            ramp = np.arange(256, dtype=np.float32) / 255
+            dark = rng.random() < 0.15
+            gamma = self._log(1.5, 3.5) if dark else self._log(0.7, 1.4)
+            gains = rng.uniform(0.85, 1.15, 3) * (rng.uniform(0.4, 0.9) if dark else rng.uniform(0.75, 1.2))
+            table = np.clip(255 * (ramp[:, None] ** gamma * gains + rng.uniform(-0.06, 0.06)), 0, 255)
+            image = np.asarray(cv2.LUT(image, table.astype(np.uint8)[None]), np.uint8)
+        if rng.random() < 0.08:
+            image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2).astype(np.uint8)
+        kind = rng.random()
+        if kind < 0.08:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.6)), np.uint8)
+        elif kind < 0.12:
+            size = (int(rng.integers(1, 6)), 1) if rng.random() < 0.5 else (1, int(rng.integers(1, 6)))
+            image = np.asarray(cv2.blur(image, size), np.uint8)
+        elif kind < 0.18:
+            size = (int(image.shape[1] * rng.uniform(0.4, 0.8)),) * 2
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            image = np.asarray(cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+        if rng.random() < 0.12:
+            noise = rng.integers(-128, 128, image.shape, dtype=np.int8).astype(np.int16) * int(rng.integers(4, 30))
+            image = np.clip(image + (noise >> 7), 0, 255).astype(np.uint8)
+        if rng.random() < 0.2:
+            done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])
+            if done:
+                image = np.asarray(cv2.imdecode(np.asarray(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        return image
+
+
+def _inside(boxes: Array, rect: tuple[int, int, int, int]) -> Array:
+    """The area (n,) of each box inside a rectangle."""
+    wide = np.minimum(boxes[:, 2], rect[2]) - np.maximum(boxes[:, 0], rect[0])
+    high = np.minimum(boxes[:, 3], rect[3]) - np.maximum(boxes[:, 1], rect[1])
+    return np.asarray(np.clip(wide, 0, None) * np.clip(high, 0, None), np.float32)

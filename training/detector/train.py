@@ -1,0 +1,193 @@
+"""The run: scenes in, weights out; a wall-clock budget, a checkpoint a minute, resumed after a kill."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.detector.collection import Item, held_out, read_all
+from training.detector.graph import export
+from training.detector.losses import Batch, losses, total
+from training.detector.scenes import Maker, Scene
+from training.muon import Muon, is_matrix
+from training.networks.detector import Detector
+
+SIZES = ((192, 26), (256, 16), (320, 10))
+"""Side of a batch's scenes in pixels, and how many: equal work; half as many in a run's first half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a run is made of; `minutes` is the whole budget, resumed parts counted in."""
+
+    minutes: float = 60
+    muon: float = 0.015
+    adam: float = 2e-3
+    average: float = 0.998
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    """How far a run is."""
+
+    steps: int = 0
+    scenes: int = 0
+    seconds: float = 0.0
+
+
+def batch_of(scenes: list[Scene]) -> Batch:
+    """Scenes of one size as tensors."""
+    images = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2)
+    owner = [np.full(len(scene.boxes), i, np.int64) for i, scene in enumerate(scenes)]
+    return Batch(
+        images.float().contiguous(memory_format=torch.channels_last),
+        torch.from_numpy(np.concatenate(owner)),
+        torch.from_numpy(np.concatenate([scene.boxes for scene in scenes])),
+        torch.from_numpy(np.concatenate([scene.points for scene in scenes])),
+        torch.from_numpy(np.concatenate([scene.sure for scene in scenes])),
+    )
+
+
+def usable(item: Item) -> bool:
+    """Whether a picture is trained on: not held out, and not a portrait without a face found."""
+    found = bool(len(item.faces)) or item.negative or item.name.startswith("street/")
+    return found and not held_out(item.name)
+
+
+class Run:
+    """One training run in a folder: `state.pt`, `curve.csv`, `facedet.pth`, `facedet.onnx`."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder, self.recipe, self.state = folder, recipe, State()
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        self.network = Detector().to(memory_format=torch.channels_last).train()
+        self.average = copy.deepcopy(self.network)
+        matrices = [p for p in self.network.parameters() if is_matrix(p)]
+        known = {id(p) for p in matrices}
+        others = [p for p in self.network.parameters() if id(p) not in known]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=recipe.muon),
+            torch.optim.AdamW(others, lr=recipe.adam, betas=(0.9, 0.98), weight_decay=1e-4),
+        ]
+        self.rates = [recipe.muon, recipe.adam]
+        if (folder / "state.pt").is_file():
+            self._restore()
+
+    def _restore(self) -> None:
+        kept = torch.load(self.folder / "state.pt", weights_only=True)
+        self.state = State(**kept["state"])
+        self.network.load_state_dict(kept["network"])
+        self.average.load_state_dict(kept["average"])
+        for optimizer, stored in zip(self.optimizers, kept["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
+
+    def save(self) -> None:
+        """Write everything a later run continues from, and the averaged weights and graph."""
+        partial = self.folder / "state.part"
+        torch.save(
+            {
+                "state": asdict(self.state),
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            },
+            partial,
+        )
+        partial.rename(self.folder / "state.pt")
+        weights = {name: value.contiguous() for name, value in self.average.state_dict().items()}
+        partial = self.folder / "facedet.part"
+        torch.save(weights, partial)
+        partial.rename(self.folder / "facedet.pth")
+        export(load(self.folder / "facedet.pth"), self.folder / "facedet.onnx")
+        (self.folder / "run.json").write_text(json.dumps(asdict(self.state) | asdict(self.recipe), indent=1))
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One update; the terms of the loss."""
+        done = min(self.state.seconds / (60 * self.recipe.minutes), 1.0)
+        factor = 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (self.state.steps + 1) / 100)
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.zero_grad()
+        terms = losses(self.network(batch.images), batch)
+        total(terms).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.state.steps += 1
+        self.state.scenes += len(batch.images)
+        self._follow()
+        return {name: float(term.detach()) for name, term in terms.items()}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        keep = min(self.recipe.average, (1 + self.state.steps) / (10 + self.state.steps))
+        mine = self.network.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(mine[name], 1 - keep)
+            else:
+                value.copy_(mine[name])
+
+    def train(self, items: list[Item], save_every: float = 60) -> None:
+        """Run until the budget is spent."""
+        maker = Maker(items, self.recipe.seed + self.state.steps)
+        sizes = np.random.default_rng(self.state.steps)
+        last = saved = time.monotonic()
+        sums: dict[str, float] = {}
+        while self.state.seconds < 60 * self.recipe.minutes:
+            size, count = SIZES[int(sizes.integers(len(SIZES)))]
+            if self.state.seconds < 30 * self.recipe.minutes:
+                count //= 2
+            terms = self.step(batch_of([maker.scene(size) for _ in range(count)]))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value
+            now = time.monotonic()
+            self.state.seconds += now - last
+            last = now
+            if self.state.steps % 50 == 0:
+                self._log({name: value / 50 for name, value in sums.items()})
+                sums = {}
+            if now - saved > save_every:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def _log(self, means: dict[str, float]) -> None:
+        path = self.folder / "curve.csv"
+        row = {"steps": self.state.steps, "scenes": self.state.scenes, "seconds": round(self.state.seconds)}
+        row_text = {**{k: str(v) for k, v in row.items()}, **{k: f"{v:.5f}" for k, v in means.items()}}
+        fresh = not path.is_file()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row_text)
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row_text)
+        print(" ".join(f"{name} {value}" for name, value in row_text.items()), flush=True)
+
+
+def load(weights: Path) -> Detector:
+    """The detector with weights from a state dict."""
+    network = Detector()
+    state: dict[str, Tensor] = torch.load(weights, weights_only=True, map_location="cpu")
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def train(scenes: Path, out: Path, recipe: Recipe) -> State:
+    """Train on the packs in `scenes`; weights, graph, curve and state lie in `out`."""
+    torch.set_num_threads(1)
+    run = Run(out, recipe)
+    run.train([item for item in read_all(scenes) if usable(item)])
+    return run.state
