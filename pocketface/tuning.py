@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pocketface.atomic import replacing
 from pocketface.errors import ModelError
 
 
@@ -90,7 +90,6 @@ def store(model: str, choice: Choice) -> Path:
     choices = {**load(), model: choice}
     text = json.dumps({name: asdict(item) for name, item in sorted(choices.items())}, indent=2) + "\n"
     path = folder / "tuned.json"
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.replace(file.name, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
