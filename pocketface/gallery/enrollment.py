@@ -1,0 +1,115 @@
+"""Which photos may be enrolled: exactly one face, large, sharp and frontal enough."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from pocketface import images
+from pocketface.errors import InputError, NoFaceError, QualityError, SeveralFacesError
+from pocketface.gallery.records import Template
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pocketface.embed import Embedder
+    from pocketface.images import Source
+    from pocketface.types import Face
+
+_NAMESPACE = uuid.UUID("6f1f4a52-6a0e-5f0c-9d43-0d6c0a5f6e11")
+# A passer-by in the background does not make it a picture of several people.
+_BACKGROUND = 0.15
+
+
+class Recognizer(Protocol):
+    """What a gallery needs of `FaceRecognizer`."""
+
+    @property
+    def embedder(self) -> Embedder:
+        """Whose card names the embedding space and the thresholds."""
+        ...
+
+    def analyze(self, source: Source, *, channel_order: str = "bgr") -> list[Face]:
+        """Faces with embeddings."""
+        ...
+
+
+def photo_id(person: str, source: Source) -> str:
+    """The template id of a photo: the same photo of the same person always gets the same one."""
+    return str(uuid.uuid5(_NAMESPACE, f"{person}\0{hashlib.sha256(_content(source)).hexdigest()}"))
+
+
+def describe(recognizer: Recognizer, person: str, source: Source, *, check_quality: bool = True) -> Template:
+    """Make a template of a photo.
+
+    Args:
+        recognizer: finds and embeds the face.
+        person: whose photo it is.
+        source: path, bytes, PIL image or BGR array.
+        check_quality: refuse small, blurred and turned faces.
+
+    Raises:
+        NoFaceError: no face in the photo.
+        SeveralFacesError: more than one; which of them is the person is not to be guessed.
+        QualityError: the face would make a bad template; the message gives every reason.
+        ImageError: the photo cannot be read.
+    """
+    from pocketface.quality import assess
+
+    label = _label(source)
+    image = images.load(source)
+    faces = recognizer.analyze(image, channel_order="rgb")
+    if not faces:
+        raise NoFaceError(f"{label}: no face found; take a photo in which the face is larger and well lit")
+    largest = max(faces, key=lambda face: face.area)
+    others = [face for face in faces if face is not largest and face.area > _BACKGROUND * largest.area]
+    if others:
+        raise SeveralFacesError(f"{label}: {len(others) + 1} faces; crop the photo to the one to enrol")
+    quality = assess(image, largest)
+    if check_quality and quality.problems:
+        raise QualityError(f"{label}: {'; '.join(quality.problems)}")
+    assert largest.embedding is not None
+    return Template(photo_id(person, source), largest.embedding, _name(source), quality.score)
+
+
+def check_name(person: str) -> str:
+    """The name without surrounding space.
+
+    Raises:
+        InputError: it is empty, too long, or has control characters.
+    """
+    name = person.strip() if isinstance(person, str) else ""
+    if not name or len(name) > 200 or not name.isprintable():
+        raise InputError(f"a person's name is 1 to 200 printable characters, not {person!r}")
+    return name
+
+
+def _content(source: Source) -> bytes | memoryview:
+    if isinstance(source, np.ndarray):
+        array: NDArray[Any] = np.ascontiguousarray(source)
+        return f"{array.shape}{array.dtype}".encode() + array.tobytes()
+    if isinstance(source, Image.Image):
+        return f"{source.size}{source.mode}".encode() + source.tobytes()
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | os.PathLike):
+        try:
+            return Path(source).read_bytes()
+        except OSError:
+            return os.fsencode(source)  # images.load says what is wrong with it
+    raise InputError(f"a photo to enrol is a path, bytes, a PIL image or an array, not {type(source).__name__}")
+
+
+def _name(source: Source) -> str:
+    """A file's name, never its folder: the gallery may travel further than the photos."""
+    return Path(source).name if isinstance(source, str | os.PathLike) else ""
+
+
+def _label(source: Source) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "photo"

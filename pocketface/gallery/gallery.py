@@ -1,0 +1,383 @@
+"""Who is this: enrol people, identify faces, forget people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from pocketface.errors import GalleryError, InputError, ThresholdError
+from pocketface.gallery import audit as _audit
+from pocketface.gallery import export as _export
+from pocketface.gallery.enrollment import Recognizer, check_name, describe, photo_id
+from pocketface.gallery.records import Candidate, Enrollment, Event, Header, Match, Person, Template
+from pocketface.gallery.thresholds import Operating, for_gallery
+from pocketface.types import Threshold
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from pocketface.gallery.interface import Store
+    from pocketface.images import Source
+    from pocketface.types import Face
+
+PREPROCESSING = "arcface-112/1"
+"""Version of everything between a picture and the network's input; raised when templates change with it."""
+
+_EXPIRE_EVERY = 3600.0
+
+
+class Gallery:
+    """Enrolled people, and the recogniser whose embeddings they are made of.
+
+    Made by `FaceRecognizer.gallery(url)` or `pocketface.gallery.open_gallery`. A context manager.
+    Threads may share it; processes open their own.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        recognizer: Recognizer,
+        *,
+        fpir: float | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        """Use a store.
+
+        Args:
+            store: where the templates are.
+            recognizer: the one that made them.
+            fpir: false positive identification rate to keep (see `thresholds.py`), None for the default.
+            threshold: an explicit cosine similarity instead; then no rate is promised.
+
+        Raises:
+            GalleryError: the templates were made by another model or preprocessing.
+            InputError: both a rate and a threshold were given.
+        """
+        if fpir is not None and threshold is not None:
+            raise InputError("give either fpir or threshold, not both")
+        _check_space(store, recognizer)
+        self.store = store
+        self.recognizer = recognizer
+        self._fpir = fpir
+        self._threshold = threshold
+        self._expired_at = -_EXPIRE_EVERY
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release files and connections."""
+        self.store.close()
+
+    def people(self) -> list[Person]:
+        """Everyone enrolled, by name."""
+        return self.store.people()
+
+    def events(self) -> list[Event]:
+        """Who was enrolled when, oldest first; forgotten people without their names."""
+        return self.store.events()
+
+    def operating(self) -> Operating:
+        """The threshold for this gallery's size and the FPIR it bounds.
+
+        Raises:
+            ThresholdError: the model's calibration does not support the rate asked for.
+        """
+        if self._threshold is not None:
+            return Operating(Threshold(self._threshold), None, "explicit threshold: no error rate is known for it")
+        return for_gallery(self.recognizer.embedder.card.thresholds, self.store.count(), self._fpir)
+
+    def enroll(
+        self, person: str, sources: Source | Sequence[Source], *, check_quality: bool = True
+    ) -> Enrollment:
+        """Add photos of a person, all or none of them.
+
+        Photos enrolled before are skipped, so that a call may be repeated.
+
+        Args:
+            person: the name; an existing one gets more templates.
+            sources: one photo or several.
+            check_quality: refuse small, blurred and turned faces.
+
+        Returns:
+            What was added, with warnings: the person seems to be enrolled under another name, or the
+            photos seem to show different people.
+
+        Raises:
+            NoFaceError, SeveralFacesError, QualityError, ImageError: a photo is refused; the message
+                names it and the reason, and nothing was stored.
+            InputError: no photo, or the name is empty.
+        """
+        person = check_name(person)
+        photos = _several(sources)
+        if not photos:
+            raise InputError(f"{person}: no photos to enrol")
+        ids = [photo_id(person, photo) for photo in photos]
+        known = self.store.known(ids)
+        fresh = {number: photo for number, photo in zip(ids, photos, strict=True) if number not in known}
+        templates = [
+            describe(self.recognizer, person, photo, check_quality=check_quality) for photo in fresh.values()
+        ]
+        return self.enroll_templates(person, templates, known=len(photos) - len(templates))
+
+    def enroll_templates(
+        self, person: str, templates: Sequence[Template], *, known: int = 0, compare: bool = True
+    ) -> Enrollment:
+        """Add templates that were made elsewhere by the same model, in one transaction.
+
+        Args:
+            person: the name.
+            templates: of unit norm.
+            known: photos the caller skipped, for the report.
+            compare: warn when the templates look like somebody else's; a bulk enrolment does without.
+        """
+        person = check_name(person)
+        self.expire(if_due=True)
+        warnings = self._warnings(person, templates) if compare else ()
+        added = self.store.add(person, templates, at=_now()) if templates else 0
+        return Enrollment(person, added, known + len(templates) - added, warnings)
+
+    def _warnings(self, person: str, templates: Sequence[Template]) -> tuple[str, ...]:
+        if not templates:
+            return ()
+        try:
+            value = self._threshold if self._threshold is not None else self._usual().threshold.value
+        except ThresholdError:
+            return (f"{person}: not compared with the people enrolled, as the model has no calibrated thresholds",)
+        vectors = np.stack([template.vector for template in templates])
+        others: dict[str, float] = {}
+        for candidate in (candidate for row in self.store.search(vectors, 2) for candidate in row):
+            if candidate.person != person and candidate.similarity >= value:
+                others[candidate.person] = max(others.get(candidate.person, -1.0), candidate.similarity)
+        warnings = [
+            f"{person} may be enrolled already as {other} (similarity {similarity:.2f})"
+            for other, similarity in sorted(others.items(), key=lambda item: -item[1])
+        ]
+        lowest = float((vectors @ vectors.T).min())
+        if lowest < value:
+            warnings.append(f"{person}: two of the photos may show different people (similarity {lowest:.2f})")
+        return tuple(warnings)
+
+    def _usual(self) -> Operating:
+        return for_gallery(self.recognizer.embedder.card.thresholds, self.store.count())
+
+    def identify(self, source: Source, *, channel_order: str = "bgr") -> list[Match | None]:
+        """Who is in a picture?
+
+        Args:
+            source: path, bytes, file object, PIL image or uint8 array.
+            channel_order: of an array, "bgr" or "rgb".
+
+        Returns:
+            One entry for each face, in the order of `FaceRecognizer.analyze`: the person, or None when
+            nobody enrolled passes the threshold.
+        """
+        return self.match(self.recognizer.analyze(source, channel_order=channel_order))
+
+    def match(self, faces: Sequence[Face]) -> list[Match | None]:
+        """`identify` for faces that are embedded already."""
+        if not faces:
+            return []
+        vectors = [face.embedding for face in faces if face.embedding is not None]
+        if len(vectors) != len(faces):
+            raise InputError("faces without embeddings; take them from FaceRecognizer.analyze")
+        return self.match_vectors(np.stack(vectors))
+
+    def match_vectors(self, probes: NDArray[np.float32]) -> list[Match | None]:
+        """`identify` for embeddings, float32 `(n, dim)` of unit rows.
+
+        Raises:
+            InputError: another shape or dtype, or rows that are not of unit norm.
+        """
+        dim = self.store.header.dim
+        if probes.dtype != np.float32 or probes.ndim != 2 or probes.shape[1] != dim:
+            raise InputError(f"embeddings must be float32 (n, {dim}), not {probes.dtype} {probes.shape}")
+        if not np.allclose(np.linalg.norm(probes, axis=1), 1, atol=1e-3):
+            raise InputError("embeddings must have unit norm")
+        self.expire(if_due=True)
+        operating = self.operating()
+        return [_decide(candidates, operating) for candidates in self.store.search(probes, 2)]
+
+    def forget(self, person: str) -> int:
+        """Remove a person and overwrite what was stored.
+
+        The log keeps that somebody was forgotten, without the name.
+
+        Returns:
+            The number of templates removed.
+
+        Raises:
+            GalleryError: nobody has that name.
+        """
+        person = check_name(person)
+        removed = self.store.remove(person, at=_now(), what="forget")
+        if not removed:
+            raise GalleryError(f"{self.store.url}: nobody is enrolled as {person!r}")
+        self.store.vacuum()
+        return removed
+
+    @property
+    def retention_days(self) -> float | None:
+        """Days after a person's latest enrolment when the person is forgotten; None: never."""
+        return self.store.retention_days
+
+    @retention_days.setter
+    def retention_days(self, days: float | None) -> None:
+        if days is not None and not 0 < days < 36525:
+            raise InputError(f"a retention period lies above 0 and below 36525 days, not {days:g}")
+        self.store.retention_days = days
+        self.expire()
+
+    def expire(self, *, if_due: bool = False) -> list[str]:
+        """Forget everyone beyond the retention period.
+
+        Enrolling and identifying call this at most once an hour.
+
+        Returns:
+            The names.
+        """
+        if if_due and time.monotonic() < self._expired_at + _EXPIRE_EVERY:
+            return []
+        self._expired_at = time.monotonic()
+        names = self._beyond_retention()
+        for name in names:
+            self.store.remove(name, at=_now(), what="expire")
+        if names:
+            self.store.vacuum()
+        return names
+
+    def _beyond_retention(self) -> list[str]:
+        days = self.store.retention_days
+        if days is None:
+            return []
+        oldest = _stamp(datetime.now(timezone.utc) - timedelta(days=days))
+        return [person.name for person in self.store.people() if person.last < oldest]
+
+    def audit(self) -> _audit.Audit:
+        """Compare all enrolled people with each other; time grows with the square of their number.
+
+        Raises:
+            GalleryError: the gallery is damaged.
+        """
+        self.store.check()
+        operating = self.operating()
+        close, inconsistent = _audit.compare_people(self.store, operating.threshold.value)
+        return _audit.Audit(
+            len(self.store.people()), self.store.count(), operating, close, inconsistent,
+            tuple(self._beyond_retention()),
+        )
+
+    def export(self, path: str | os.PathLike[str]) -> int:
+        """Write all templates, unencrypted and without photos, to a .json or .npz file; see `export.py`."""
+        return _export.export(self.store, path)
+
+    def reembed(self, recognizer: Recognizer, photos: Mapping[str, Sequence[Source]]) -> Gallery:
+        """Make every template anew with another model; see `reembed` below.
+
+        Returns:
+            The gallery with the new recogniser; this one must not be used any more.
+        """
+        reembed(self.store, recognizer, photos)
+        return Gallery(self.store, recognizer, fpir=self._fpir, threshold=self._threshold)
+
+
+def reembed(store: Store, recognizer: Recognizer, photos: Mapping[str, Sequence[Source]]) -> int:
+    """Replace all templates of a gallery, and its header, in one transaction.
+
+    Embeddings of different models cannot be converted, and the gallery keeps no photos: they must be
+    given again, for everybody.
+
+    Args:
+        store: the gallery's store.
+        recognizer: with the new model.
+        photos: each enrolled person's photos.
+
+    Returns:
+        The number of templates.
+
+    Raises:
+        GalleryError: a person has no photo; nothing was changed.
+        NoFaceError, SeveralFacesError, QualityError, ImageError: a photo is refused; nothing was changed.
+    """
+    missing = sorted({person.name for person in store.people()} - {name for name in photos if photos[name]})
+    if missing:
+        raise GalleryError(
+            f"{store.url}: no photos of {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; "
+            "give them, or forget these people first"
+        )
+    people = {
+        check_name(name): [describe(recognizer, check_name(name), photo) for photo in sources]
+        for name, sources in photos.items()
+        if sources
+    }
+    store.replace(new_header(recognizer, encryption=store.header.encryption), people, at=_now())
+    return sum(map(len, people.values()))
+
+
+def new_header(recognizer: Recognizer, *, encryption: dict[str, object] | None = None) -> Header:
+    """The header of a gallery to be filled by this recogniser."""
+    card = recognizer.embedder.card
+    assert card.space is not None
+    return Header(
+        space=card.space,
+        preprocessing=PREPROCESSING,
+        dim=recognizer.embedder.dim,
+        model=card.id,
+        model_sha256=card.sha256,
+        created=_now(),
+        encryption=encryption,
+    )
+
+
+def _check_space(store: Store, recognizer: Recognizer) -> None:
+    header, own = store.header, new_header(recognizer)
+    for what, theirs, ours in (
+        ("embedding space", header.space, own.space),
+        ("preprocessing", header.preprocessing, own.preprocessing),
+        ("dimension", header.dim, own.dim),
+    ):
+        if theirs != ours:
+            raise GalleryError(
+                f"{store.url}: made by {header.model}, {what} {theirs}; this recogniser ({own.model}) has {ours}. "
+                "Use that model, or make the templates anew: pocketface gallery --reembed FOLDER"
+            )
+
+
+def _decide(candidates: Sequence[Candidate], operating: Operating) -> Match | None:
+    value = operating.threshold.value
+    if not candidates or candidates[0].similarity < value:
+        return None
+    best = candidates[0]
+    if len(candidates) == 1:
+        return Match(best.person, best.similarity, None, None, False, operating.threshold, operating.fpir)
+    second = candidates[1]
+    return Match(
+        best.person,
+        best.similarity,
+        second.person,
+        best.similarity - second.similarity,
+        second.similarity >= value,
+        operating.threshold,
+        operating.fpir,
+    )
+
+
+def _several(sources: Source | Sequence[Source]) -> list[Source]:
+    return list(sources) if isinstance(sources, list | tuple) else [cast("Source", sources)]
+
+
+def _now() -> str:
+    return _stamp(datetime.now(timezone.utc))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
