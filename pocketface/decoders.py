@@ -6,7 +6,7 @@ give one `Candidates` for each picture, in pixels of the input, before non-maxim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -156,7 +156,7 @@ def _from_distances(
     return boxes, landmarks
 
 
-def _by_picture(levels: list[tuple[NDArray[Any], ...]], batch: int) -> list[Candidates]:
+def _by_picture(levels: Sequence[tuple[NDArray[Any], ...]], batch: int) -> list[Candidates]:
     picture, scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
     sound = np.isfinite(scores) & np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
     result = []

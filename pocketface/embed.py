@@ -69,8 +69,8 @@ class Embedder:
         _check_crops(crops)
         raw = self._raw(crops)
         if mirror:
-            raw = (raw + self._raw(crops[:, :, ::-1])) / 2
-        norms = np.linalg.norm(raw, axis=1)
+            raw = (raw + self._raw(crops[:, :, ::-1])) * np.float32(0.5)
+        norms = np.linalg.norm(raw, axis=1).astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(norms) | (norms < _SMALLEST_NORM))
         if bad.size:
             raise ModelError(

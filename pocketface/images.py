@@ -124,8 +124,8 @@ def to_pillow(pixels: NDArray[np.uint8]) -> Image.Image:
     height, width = pixels.shape[:2]
     if pixels.strides[2] == -1:  # Pillow swaps the channels faster than numpy copies a reversed view
         data = np.ascontiguousarray(pixels[:, :, ::-1])
-        return Image.frombuffer("RGB", (width, height), data.data, "raw", "BGR", 0, 1)
-    return Image.frombuffer("RGB", (width, height), np.ascontiguousarray(pixels).data, "raw", "RGB", 0, 1)
+        return Image.frombuffer("RGB", (width, height), data, "raw", "BGR", 0, 1)
+    return Image.frombuffer("RGB", (width, height), np.ascontiguousarray(pixels), "raw", "RGB", 0, 1)
 
 
 def _from_array(array: NDArray[Any], channel_order: str) -> NDArray[np.uint8]:
