@@ -1,0 +1,240 @@
+// Face verification in the browser: the steps of the Python package on ONNX Runtime Web.
+//
+//   import * as ort from "./onnxruntime/ort.wasm.min.mjs";
+//   import { FaceRecognizer, fetchModel, readPicture, similarity, thresholdFor } from "./pocketface.js";
+//
+//   const recognizer = await FaceRecognizer.load(ort, {
+//     detector: await fetchModel("models/detector.json", "models/detector.onnx"),
+//     embedder: await fetchModel("models/embedder.json", "models/embedder.onnx"),
+//   });
+//   const image = await readPicture(file);
+//   const [face] = await recognizer.detect(image);
+//   const { embedding } = await recognizer.embed(recognizer.align(image, face.landmarks));
+//
+// Types and units are in pocketface.d.ts. Pictures are RGB, 8 bits, without alpha.
+
+import { align } from "./align.js";
+import { DECODERS, suppress } from "./decoders.js";
+import { resize } from "./pixels.js";
+
+export { align, CROP_SIZE, estimate, TEMPLATE } from "./align.js";
+export { MAX_PIXELS, PictureError, pixelsOf, readPicture, toImageData } from "./pixels.js";
+
+const MIN_FACE = 0.05; // smallest face looked for, as a fraction of the picture's height
+const SCORE_THRESHOLDS = { pocketface: 0.5, yunet: 0.6 };
+const OVERLAP = 0.4;
+const FACE_PX = 24; // height at which a face is found reliably
+const MAX_SIDE = 2560;
+const GRID = 32;
+const CLOSE_SIDE = 192; // second try: the picture's longer side ...
+const CLOSE_CANVAS = 320; // ... in the middle of this much black
+const MIN_EXPECTED_ERRORS = 3; // the "rule of 3" of ISO/IEC 19795-1
+
+/** The model's file does not fit its card, or is damaged. */
+export class ModelError extends Error {}
+
+/** Fetch a model and check it against its card. */
+export async function fetchModel(cardAddress, graphAddress) {
+  const [card, graph] = await Promise.all([
+    get(cardAddress).then((response) => response.json()),
+    get(graphAddress).then((response) => response.arrayBuffer()),
+  ]);
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", graph));
+  const sha256 = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (sha256 !== card.sha256) {
+    throw new ModelError(`${graphAddress} is not the file that its card describes (sha256 differs)`);
+  }
+  return { card, graph };
+}
+
+async function get(address) {
+  const response = await fetch(address);
+  if (!response.ok) {
+    throw new ModelError(`${address}: ${response.status} ${response.statusText}`);
+  }
+  return response;
+}
+
+/** Finds, cuts out and describes faces. */
+export class FaceRecognizer {
+  #ort;
+  #detector;
+  #embedder;
+  #last = Promise.resolve(); // ONNX Runtime Web runs one graph at a time
+
+  /** Use `FaceRecognizer.load`. */
+  constructor(ort, detector, embedder) {
+    this.#ort = ort;
+    this.#detector = detector;
+    this.#embedder = embedder;
+  }
+
+  /** Make the sessions of both models. */
+  static async load(ort, { detector, embedder }) {
+    if (detector.card.task !== "detect" || embedder.card.task !== "embed") {
+      throw new ModelError("a detector and an embedder are needed, in this order");
+    }
+    if (!(detector.card.kind in DECODERS)) {
+      throw new ModelError(`detectors of the kind "${detector.card.kind}" cannot be decoded in the browser`);
+    }
+    const open = async ({ card, graph }) => ({ card, session: await ort.InferenceSession.create(graph) });
+    return new FaceRecognizer(ort, await open(detector), await open(embedder));
+  }
+
+  /** Card of the detector. */
+  get detectorCard() {
+    return this.#detector.card;
+  }
+
+  /** Card of the embedder. */
+  get embedderCard() {
+    return this.#embedder.card;
+  }
+
+  /** Find the faces of a picture, best score first. */
+  async detect(image) {
+    const faces = await this.#search(fit(image, this.detectorCard.input.size));
+    return faces.length > 0 ? faces : this.#search(fitClose(image, this.detectorCard.input.size));
+  }
+
+  /** Cut out the face with these landmarks. */
+  align(image, landmarks) {
+    return align(image, landmarks);
+  }
+
+  /** Describe an aligned face. */
+  async embed(crop) {
+    const { card } = this.#embedder;
+    const [height, width] = card.input.size;
+    if (crop.width !== width || crop.height !== height) {
+      throw new RangeError(`a crop of ${crop.width} x ${crop.height}; expected ${width} x ${height}`);
+    }
+    const outputs = await this.#run(this.#embedder, crop);
+    const raw = outputs[card.output.name]?.data;
+    if (raw?.length !== card.output.dim) {
+      throw new ModelError(`${card.name}: the output "${card.output.name}" does not fit the card`);
+    }
+    const norm = Math.sqrt(dot(raw, raw));
+    if (!(norm >= 1e-6 && Number.isFinite(norm))) {
+      throw new ModelError(`${card.name}: the embedding is zero or not finite`);
+    }
+    return { embedding: raw.map((value) => value / norm), norm };
+  }
+
+  async #search({ canvas, scale, shift }) {
+    const { card } = this.#detector;
+    const outputs = await this.#run(this.#detector, canvas);
+    const candidates = DECODERS[card.kind](outputs, canvas.height, canvas.width, SCORE_THRESHOLDS[card.kind]);
+    const back = (value, axis) => (value - shift[axis] + 0.5) / scale[axis] - 0.5;
+    return suppress(candidates, OVERLAP)
+      .map(({ score, box, landmarks }) => ({
+        score,
+        box: box.map((value, i) => back(value, i % 2)),
+        landmarks: landmarks.map((point) => point.map(back)),
+      }))
+      .filter(plausible);
+  }
+
+  async #run({ card, session }, image) {
+    const { name, layout } = card.input;
+    const { width, height } = image;
+    const shape = layout === "NHWC" ? [1, height, width, 3] : [1, 3, height, width];
+    const tensor = new this.#ort.Tensor(card.input.dtype, tensorData(image, card.input), shape);
+    const run = this.#last.then(() => session.run({ [name]: tensor }));
+    this.#last = run.catch(() => {}); // a failure is its own caller's; the next run goes on
+    return run;
+  }
+}
+
+/** Cosine similarity of two embeddings. */
+export function similarity(a, b) {
+  if (a.length !== b.length) {
+    throw new RangeError(`embeddings of ${a.length} and ${b.length} values`);
+  }
+  return Math.min(Math.max(dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)), -1), 1);
+}
+
+/** The card's thresholds that enough impostor pairs support, from the loosest to the strictest. */
+export function supportedThresholds(card) {
+  return card.thresholds
+    .filter(({ fmr, impostor_pairs: pairs }) => fmr * pairs >= MIN_EXPECTED_ERRORS * (1 - 1e-9))
+    .sort((a, b) => b.fmr - a.fmr);
+}
+
+/** The card's threshold for a false match rate: the measured one or the next stricter, else null. */
+export function thresholdFor(card, fmr) {
+  return supportedThresholds(card).find((entry) => entry.fmr <= fmr * (1 + 1e-9)) ?? null;
+}
+
+function dot(a, b) {
+  return a.reduce((sum, value, i) => sum + value * b[i], 0);
+}
+
+/** Pixels as the card's input: order of channels, layout, mean and scale. */
+function tensorData({ width, height, data }, { layout, dtype, channels, mean, scale }) {
+  const pixels = width * height;
+  const tensor = dtype === "uint8" ? new Uint8Array(3 * pixels) : new Float32Array(3 * pixels);
+  for (let channel = 0; channel < 3; channel++) {
+    const from = channels === "bgr" ? 2 - channel : channel;
+    const plain = dtype === "uint8";
+    const [offset, factor] = plain ? [0, 1] : [mean[channel], scale[channel]];
+    const [start, step] = layout === "NHWC" ? [channel, 3] : [channel * pixels, 1];
+    for (let i = 0; i < pixels; i++) {
+      tensor[start + i * step] = (data[3 * i + from] - offset) * factor;
+    }
+  }
+  return tensor;
+}
+
+/** The picture as the detector sees it first: smallest faces just large enough, padded to the grid. */
+function fit(image, [rows, columns]) {
+  const { width, height } = image;
+  if (rows !== null && columns !== null) {
+    return view(image, Math.min(1, rows / height, columns / width), columns, rows, false);
+  }
+  const scale = Math.min(1, FACE_PX / MIN_FACE / height, MAX_SIDE / Math.max(height, width));
+  return view(image, scale, up(width * scale), up(height * scale), false);
+}
+
+/** And, when nothing was found, smaller with a margin: faces that fill the frame. */
+function fitClose(image, [rows, columns]) {
+  const canvas = [columns ?? CLOSE_CANVAS, rows ?? CLOSE_CANVAS];
+  const side = (CLOSE_SIDE * Math.min(...canvas)) / CLOSE_CANVAS;
+  return view(image, Math.min(1, side / Math.max(image.height, image.width)), ...canvas, true);
+}
+
+function view(image, scale, canvasWidth, canvasHeight, centred) {
+  const width = Math.max(round(image.width * scale), 1);
+  const height = Math.max(round(image.height * scale), 1);
+  const small = resize(image, width, height);
+  const left = centred ? Math.floor((canvasWidth - width) / 2) : 0;
+  const top = centred ? Math.floor((canvasHeight - height) / 2) : 0;
+  const data = new Uint8Array(3 * canvasWidth * canvasHeight);
+  for (let y = 0; y < height; y++) {
+    data.set(small.data.subarray(3 * y * width, 3 * (y + 1) * width), 3 * ((top + y) * canvasWidth + left));
+  }
+  return {
+    canvas: { width: canvasWidth, height: canvasHeight, data },
+    scale: [width / image.width, height / image.height],
+    shift: [left, top],
+  };
+}
+
+/** Whether a crop can be cut out: an extent of a pixel at least, landmarks that do not coincide. */
+function plausible({ box, landmarks }) {
+  const reach = (axis) => {
+    const values = landmarks.map((point) => point[axis]);
+    return Math.max(...values) - Math.min(...values);
+  };
+  return box[2] - box[0] >= 1 && box[3] - box[1] >= 1 && Math.max(reach(0), reach(1)) >= 1;
+}
+
+function up(length) {
+  return Math.max(Math.ceil(round(length) / GRID), 1) * GRID;
+}
+
+/** Halves go to the even neighbour, as in Python. */
+function round(value) {
+  const lower = Math.floor(value);
+  return value - lower === 0.5 ? lower + (lower % 2) : Math.round(value);
+}
