@@ -1,0 +1,123 @@
+"""What each candidate operation of the search costs on this machine: a table for `training.search`.
+
+    python -m benchmarks.operations --out operations.json [--rectified]
+
+Every operation is exported alone (batch norms folded, PReLU in its exact ReLU form, a rectified
+operation with the ReLU that its node ends in), eight of it in one graph so that entering and leaving
+the runtime and its layout counts little, and runs on ONNX Runtime with one thread, all graphs
+interleaved in one process. The cost is an eighth of the median CPU time of the thread, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from export.rewrite import FOR_ONNX_RUNTIME, rewrite
+from pocketface.engines import get
+from pocketface.engines.protocol import Session
+from training.networks.operations import operation as prelu_operation
+from training.networks.rectified import operation as rectified_operation
+from training.search.latency import key, places
+from training.search.supernet import CANDIDATES
+
+COPIES = 8
+
+
+class _Copies(nn.Module):
+    """One after the other where the size stays, side by side where it halves."""
+
+    def __init__(self, name: str, channels: int, stride: int, rectified: bool) -> None:
+        super().__init__()
+        make = rectified_operation if rectified else prelu_operation
+        self.copies = nn.ModuleList(make(name, channels, stride) for _ in range(COPIES))
+        self.activation: nn.Module = nn.ReLU() if rectified else nn.Identity()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 2:
+            return torch.cat([self.activation(copy(x)) for copy in self.copies], 1)
+        for copy in self.copies:
+            x = self.activation(copy(x))
+        return x
+
+
+def session(name: str, channels: int, size: int, stride: int, rectified: bool) -> Session:
+    """Copies of one operation as a graph, float32 `(1, channels, size, size)` in."""
+    module = _Copies(name, channels, stride, rectified)
+    for layer in module.modules():
+        if isinstance(layer, nn.PReLU):
+            nn.init.uniform_(layer.weight, -0.5, 0.5)
+    file = io.BytesIO()
+    torch.onnx.export(
+        module.eval(),
+        (torch.zeros(1, channels, size, size),),
+        file,
+        input_names=["x"],
+        output_names=["y"],
+        dynamo=False,
+    )
+    graph, _ = rewrite(onnx.load_from_string(file.getvalue()), FOR_ONNX_RUNTIME)
+    return get("onnxruntime").load(graph.SerializeToString(), threads=1)
+
+
+def measure(channels: int, cells: int, rectified: bool, runs: int) -> dict[str, float]:
+    """Milliseconds of each operation wherever a network of so many channels and cells has one."""
+    wanted: dict[str, tuple[str, int, int, int]] = {}
+    for place in places(channels, cells):
+        spots = [(place.size, 1)]
+        if place.reduction:
+            spots = [(place.size, 2), (place.size // 2, 1)]
+        for size, stride in spots:
+            for name in CANDIDATES[1:]:
+                if name != "skip" or stride == 2:
+                    spot = (name, place.channels, size, stride)
+                    wanted[key(*spot)] = spot
+    sessions = {k: session(*spot, rectified) for k, spot in tqdm(wanted.items(), desc="export", disable=None)}
+    rng = np.random.default_rng(0)
+    feeds = {
+        k: {"x": rng.random((1, c, size, size), dtype=np.float32)} for k, (_, c, size, _) in wanted.items()
+    }
+    times: dict[str, list[float]] = {k: [] for k in wanted}
+    for _ in tqdm(range(runs), desc="measure", disable=None):
+        for k, s in sessions.items():
+            s.run(feeds[k])
+            start = time.thread_time()
+            s.run(feeds[k])
+            times[k].append(1e3 * (time.thread_time() - start))
+    return {k: round(statistics.median(v) / COPIES, 5) for k, v in times.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operations", description=__doc__.splitlines()[0] if __doc__ else None
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--rectified", action="store_true", help="the int8-friendly operations")
+    parser.add_argument("--channels", type=int, default=16, help="channels of the first cells' nodes")
+    parser.add_argument("--cells", type=int, default=18, help="cells, three of which reduce")
+    parser.add_argument("--runs", type=int, default=50, help="timed runs of each operation")
+    a = parser.parse_args(arguments)
+    table = {
+        "target": f"ONNX Runtime, one thread, {'rectified' if a.rectified else 'PReLU'} operations",
+        "unit": "ms",
+        "costs": measure(a.channels, a.cells, a.rectified, a.runs),
+    }
+    a.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
