@@ -38,13 +38,17 @@ class Scenes:
 SETS: tuple[Scenes, ...] = (
     Scenes("caltech", "PigeonDan1/face_reco", r"^Caltech_WebFaces/pic", 10_000),
     Scenes("celeb", "matush97/faceRecognition", r"^Celeb/", 4_000),
-    Scenes("masks", "KaranFriends/Mask-Dataset", r"^(trainingimages|trainingmask|mergedfolder|single2-0)/", 6_000),
+    Scenes(
+        "masks", "KaranFriends/Mask-Dataset", r"^(trainingimages|trainingmask|mergedfolder|single2-0)/", 6_000
+    ),
     Scenes("masked", "chandrikadeb7/Face-Mask-Detection", r"^dataset/", 5_000),
     Scenes("all-age", "middleyuan/All-Age-Faces-Dataset", r"/original images/", 1_500),
     Scenes("headshots", "Friendlykid/football-headshots", r"/headshots/", 600),
     Scenes("utkface", "mattans/AgeProgression", r"^data/UTKFace/unlabeled/", 2_000),
     Scenes("street", "LS-chen/Pedestrian-behavior-detection-and-prediction", r"^JPEGImages/", 1_600),
-    Scenes("rooms", "yunjeongyong/Generative-Inpainting-pytorch-master", r"^data/CelebA/images/", 2_500, False),
+    Scenes(
+        "rooms", "yunjeongyong/Generative-Inpainting-pytorch-master", r"^data/CelebA/images/", 2_500, False
+    ),
     Scenes("grey", "JoakimSoderberg/haarcascade-negatives", r"^images/", 1_000, False),
 )
 
@@ -119,7 +123,9 @@ def read(path: Path) -> list[Item]:
 
 def read_all(folder: Path) -> list[Item]:
     """The items of all packs in a folder, in the order of the packs."""
-    return [item for path in sorted(folder.glob("pack-*.npz")) if ".part" not in path.name for item in read(path)]
+    return [
+        item for path in sorted(folder.glob("pack-*.npz")) if ".part" not in path.name for item in read(path)
+    ]
 
 
 def hashes(folder: Path) -> set[str]:
@@ -148,7 +154,9 @@ def _stream(sources: dict[str, Path], origins: list[Origin]) -> Iterator[tuple[O
         yield from contents(sources[name], [origin for origin in origins if origin.source == name])
 
 
-def collect(sources: dict[str, Path], out: Path, teacher: YuNet, protected: set[str], size: int = 1500) -> None:
+def collect(
+    sources: dict[str, Path], out: Path, teacher: YuNet, protected: set[str], size: int = 1500
+) -> None:
     """Write packs of `size` pictures, each a sample of all sources; packs that exist are kept."""
     out.mkdir(parents=True, exist_ok=True)
     origins = _chosen(sources)

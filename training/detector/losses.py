@@ -16,8 +16,10 @@ WEIGHTS = {"score": 1.0, "box": 2.0, "points": 8.0}
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`images` (n, 3, h, w) float32 RGB 0..255; faces of all images in one list: `owner` (g,) int64,
-    `boxes` (g, 4), `points` (g, 5, 2) float32 pixels, `sure` (g,) bool.
+    """Images and the faces of all of them in one list.
+
+    `images` (n, 3, h, w) float32 RGB 0..255; `owner` (g,) int64, the image of each face; `boxes`
+    (g, 4), `points` (g, 5, 2) float32 pixels; `sure` (g,) bool, as in `Scene`.
     """
 
     images: Tensor

@@ -22,8 +22,9 @@ SMALLEST = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`image` (h, w, 3) uint8 RGB; `boxes` (k, 4) float32 pixels; `points` (k, 5, 2); `sure` (k,) bool:
-    False where a face is doubtful, hidden or tiny, so that nothing is learnt there.
+    """`image` (h, w, 3) uint8 RGB with `boxes` (k, 4) and `points` (k, 5, 2) float32 in pixels.
+
+    `sure` (k,) bool is False where a face is doubtful, hidden or tiny: nothing is learnt there.
     """
 
     image: Picture
@@ -58,7 +59,9 @@ class Maker:
         if kind < 0.10 and self.empty:
             layers = [self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)]
         elif kind < 0.55:
-            layers = [self._place(canvas, self._pick(self.people), (0, 0, size, size), self._log(12, 1.25 * size))]
+            layers = [
+                self._place(canvas, self._pick(self.people), (0, 0, size, size), self._log(12, 1.25 * size))
+            ]
         elif kind < 0.85:
             layers = self._mosaic(canvas, size)
         else:
@@ -95,7 +98,10 @@ class Maker:
         for _ in range(int(self.rng.integers(3, 10))):
             side = self._log(10, size / 4)
             wide, high = (int(side * self.rng.uniform(1.3, 2.6)) for _ in range(2))
-            x, y = int(self.rng.integers(-wide // 4, size - wide // 2)), int(self.rng.integers(0, size - high // 2))
+            x, y = (
+                int(self.rng.integers(-wide // 4, size - wide // 2)),
+                int(self.rng.integers(0, size - high // 2)),
+            )
             rect = (max(x, 0), max(y, 0), min(x + wide, size), min(y + high, size))
             layers.append(self._place(canvas, self._pick(self.people), rect, side, centred=True))
         return layers
@@ -132,20 +138,31 @@ class Maker:
         angle = np.deg2rad(rng.normal(0, 8) if rng.random() < 0.7 else rng.uniform(-45, 45))
         room = 0.5 if side is None else min(side / max(wide, high), 1.0)
         spread = 0.1 if centred else 0.5 - 0.4 * room
-        target = np.array([rect[0] + wide * rng.uniform(0.5 - spread, 0.5 + spread), rect[1] + high * rng.uniform(0.5 - spread, 0.5 + spread)])
+        target = np.array(
+            [
+                rect[0] + wide * rng.uniform(0.5 - spread, 0.5 + spread),
+                rect[1] + high * rng.uniform(0.5 - spread, 0.5 + spread),
+            ]
+        )
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
         matrix = np.concatenate([turn, (target - turn @ focus)[:, None]], axis=1)
         self._paint(canvas, pixels, matrix @ np.diag([1 / reduced, 1 / reduced, 1]), rect)
         centre = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 @ turn.T + matrix[:, 2]
         squares = ((faces.boxes[:, 2:] - faces.boxes[:, :2]) * scale / 2) ** 2
         c, s = np.cos(angle) ** 2, np.sin(angle) ** 2
-        half = np.sqrt(np.stack([squares[:, 0] * c + squares[:, 1] * s, squares[:, 0] * s + squares[:, 1] * c], 1))
+        half = np.sqrt(
+            np.stack([squares[:, 0] * c + squares[:, 1] * s, squares[:, 0] * s + squares[:, 1] * c], 1)
+        )
         boxes = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
         points = (faces.points @ turn.T + matrix[:, 2]).astype(np.float32)
         return Layer(boxes, points, faces.scores >= FACE, rect)
 
     def _paint(
-        self, canvas: Picture, pixels: Picture, matrix: npt.NDArray[np.float64], rect: tuple[int, int, int, int]
+        self,
+        canvas: Picture,
+        pixels: Picture,
+        matrix: npt.NDArray[np.float64],
+        rect: tuple[int, int, int, int],
     ) -> None:
         scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
         if scale < 0.6:
@@ -159,9 +176,7 @@ class Maker:
         matrix = matrix.copy()
         matrix[:, 2] -= (x1, y1)
         part = np.ascontiguousarray(canvas[y1:y2, x1:x2])
-        cv2.warpAffine(
-            pixels, matrix, (x2 - x1, y2 - y1), part, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
-        )
+        cv2.warpAffine(pixels, matrix, (x2 - x1, y2 - y1), part, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
         canvas[y1:y2, x1:x2] = part
 
     def _join(self, canvas: Picture, layers: list[Layer]) -> Scene:
@@ -173,10 +188,18 @@ class Maker:
             area = np.maximum(np.prod(layer.boxes[:, 2:] - layer.boxes[:, :2], axis=1), 1e-3)
             seen = _inside(layer.boxes, layer.rect) / area
             for later in layers[number + 1 :]:
-                x1, y1, x2, y2 = (max(layer.rect[0], later.rect[0]), max(layer.rect[1], later.rect[1]), min(layer.rect[2], later.rect[2]), min(layer.rect[3], later.rect[3]))
+                x1, y1, x2, y2 = (
+                    max(layer.rect[0], later.rect[0]),
+                    max(layer.rect[1], later.rect[1]),
+                    min(layer.rect[2], later.rect[2]),
+                    min(layer.rect[3], later.rect[3]),
+                )
                 if x2 > x1 and y2 > y1:
                     seen -= _inside(layer.boxes, (x1, y1, x2, y2)) / area
-            inner = [(layer.points[:, :, k] > layer.rect[k]) & (layer.points[:, :, k] < layer.rect[k + 2]) for k in (0, 1)]
+            inner = [
+                (layer.points[:, :, k] > layer.rect[k]) & (layer.points[:, :, k] < layer.rect[k + 2])
+                for k in (0, 1)
+            ]
             marks = (inner[0] & inner[1]).sum(axis=1)
             keep = seen > 0.1
             boxes.append(layer.boxes[keep])
@@ -184,7 +207,9 @@ class Maker:
             sides = np.sqrt(area)
             sure.append((layer.sure & (seen > 0.55) & (marks >= 4) & (sides >= SMALLEST))[keep])
         if not boxes:
-            return Scene(canvas, np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, bool))
+            return Scene(
+                canvas, np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, bool)
+            )
         return Scene(canvas, np.concatenate(boxes), np.concatenate(points), np.concatenate(sure))
 
     def _occlude(self, scene: Scene) -> Picture:
@@ -197,10 +222,19 @@ class Maker:
             across, down = points[1] - points[0], (points[3] + points[4] - points[0] - points[1]) / 2
             if rng.random() < 0.75:
                 top = points[2] - down * rng.uniform(-0.05, 0.5)
-                outline = [top - 0.85 * across, top, top + 0.85 * across, points[4] + 0.7 * down + 0.2 * across, points[3] + 0.7 * down - 0.2 * across]
+                outline = [
+                    top - 0.85 * across,
+                    top,
+                    top + 0.85 * across,
+                    points[4] + 0.7 * down + 0.2 * across,
+                    points[3] + 0.7 * down - 0.2 * across,
+                ]
             else:
                 eyes = (points[0] + points[1]) / 2
-                outline = [eyes + a * across + b * down for a, b in ((-0.9, -0.2), (0.9, -0.2), (0.9, 0.25), (-0.9, 0.25))]
+                outline = [
+                    eyes + a * across + b * down
+                    for a, b in ((-0.9, -0.2), (0.9, -0.2), (0.9, 0.25), (-0.9, 0.25))
+                ]
             base = int(rng.choice([20, 90, 170, 235]))
             colour = [int(v) for v in np.clip(base + rng.integers(-20, 21, 3), 0, 255)]
             cv2.fillPoly(image, [np.round(outline).astype(np.int32)], colour, cv2.LINE_AA)
@@ -227,9 +261,13 @@ class Maker:
         elif kind < 0.18:
             size = (int(image.shape[1] * rng.uniform(0.4, 0.8)),) * 2
             small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            image = np.asarray(cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+            image = np.asarray(
+                cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8
+            )
         if rng.random() < 0.12:
-            noise = rng.integers(-128, 128, image.shape, dtype=np.int8).astype(np.int16) * int(rng.integers(4, 30))
+            noise = rng.integers(-128, 128, image.shape, dtype=np.int8).astype(np.int16) * int(
+                rng.integers(4, 30)
+            )
             image = np.clip(image + (noise >> 7), 0, 255).astype(np.uint8)
         if rng.random() < 0.2:
             done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])

@@ -50,7 +50,13 @@ def decode(outputs: Outputs) -> Cells:
         points.append(shifts + centre[:, None])
         centres.append(centre)
         strides.append(torch.full((high * wide,), float(stride)))
-    return Cells(torch.cat(scores, 1), torch.cat(boxes, 1), torch.cat(points, 1), torch.cat(centres), torch.cat(strides))
+    return Cells(
+        torch.cat(scores, 1),
+        torch.cat(boxes, 1),
+        torch.cat(points, 1),
+        torch.cat(centres),
+        torch.cat(strides),
+    )
 
 
 def encode(boxes: Tensor, points: Tensor, centres: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +80,9 @@ def overlap(one: Tensor, other: Tensor, generalized: bool = False) -> Tensor:
 
 
 @torch.no_grad()
-def assign(cells: Cells, size: tuple[int, int], owner: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def assign(
+    cells: Cells, size: tuple[int, int], owner: Tensor, boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs of a cell and a face.
 
     Args:

@@ -69,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _sources(arguments: Sequence[str]) -> dict[str, Path]:
+def sources(arguments: Sequence[str]) -> dict[str, Path]:
+    """NAME=PATH arguments as names and folders; InputError when one is not there."""
     found = {}
     for text in arguments:
         name, equals, path = text.partition("=")
@@ -133,7 +134,7 @@ def _stream(sources: dict[str, Path], pictures: list[Picture]) -> Iterator[tuple
 
 def run(options: argparse.Namespace) -> Counter[str]:
     """Do what the command line says; how many pictures ended how."""
-    sources = _sources(options.sources)
+    roots = sources(options.sources)
     for model in (options.detector, options.embedder):
         if not model.is_file():
             raise InputError(f"no such model: {model}")
@@ -174,12 +175,12 @@ def run(options: argparse.Namespace) -> Counter[str]:
         for value, embedding in zip(prints, embeddings, strict=True):
             seen.add(value, embedding)
 
-    todo = candidates(sources, given, lfw, options.per_identity)
+    todo = candidates(roots, given, lfw, options.per_identity)
     todo = [picture for picture in todo if f"{picture.source}/{picture.path}" not in done]
     todo = todo[: options.limit or None]
     hashes: set[bytes] = set()
     with tqdm(total=len(todo), desc="pictures", mininterval=5) as bar:
-        for picture, data in _stream(sources, todo):
+        for picture, data in _stream(roots, todo):
             bar.update()
             name = f"{picture.source}/{picture.path}"
             digest = hashlib.sha1(data).digest()

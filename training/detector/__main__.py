@@ -1,0 +1,132 @@
+"""`python -m training.detector collect | train | evaluate | export`.
+
+python -m training.detector collect caltech=CLONE.git rooms=CLONE.git photos=FOLDER --out SCENES
+python -m training.detector train SCENES --out RUN --minutes 60
+python -m training.detector evaluate RUN/facedet.onnx SCENES --caltech CLONE.git --json figures.json
+python -m training.detector export RUN/facedet.pth facedet.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pocketface.errors import InputError, PocketfaceError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    shared = Path(__file__).resolve().parents[3] / "shared"
+    made = argparse.ArgumentParser("python -m training.detector", description="Train the face detector.")
+    verbs = made.add_subparsers(dest="verb", required=True)
+
+    def teacher(verb: argparse.ArgumentParser) -> None:
+        path = shared / "models/yunet_n_dynamic.onnx"
+        verb.add_argument("--teacher", type=Path, default=path, help="YuNet's graph")
+
+    collect = verbs.add_parser("collect", help="shrink, label and pack whole pictures")
+    collect.add_argument("sources", nargs="+", metavar="NAME=PATH", help="a folder or a bare git directory")
+    collect.add_argument("--out", type=Path, required=True, help="folder for the packs")
+    collect.add_argument(
+        "--protected", type=Path, default=shared / "data/lfw", help="pictures never packed: LFW"
+    )
+    teacher(collect)
+
+    train = verbs.add_parser("train", help="train, or go on where a run was stopped")
+    train.add_argument("scenes", type=Path, help="folder of packs")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--minutes", type=float, default=60, help="wall-clock budget, earlier parts included")
+    train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
+
+    evaluate = verbs.add_parser("evaluate", help="compare with YuNet on the held-out pictures")
+    evaluate.add_argument("graph", type=Path, help="our detector's graph")
+    evaluate.add_argument("scenes", type=Path, help="folder of packs")
+    evaluate.add_argument("--caltech", type=Path, help="bare git directory with the points by hand")
+    evaluate.add_argument("--side", type=int, default=320, help="longer side of the pictures, in pixels")
+    evaluate.add_argument("--limit", type=int, default=0, help="so many pictures (0: all)")
+    evaluate.add_argument("--json", type=Path, help="write the figures here")
+    teacher(evaluate)
+
+    export = verbs.add_parser("export", help="write the graph of some weights")
+    export.add_argument("weights", type=Path, help="state dict, .pth")
+    export.add_argument("graph", type=Path, help="ONNX file to write")
+    return made
+
+
+def _present(*paths: Path) -> None:
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"no such file or folder: {path}")
+
+
+def _collect(options: argparse.Namespace) -> None:
+    from training.detector.collection import collect, hashes
+    from training.prepare.cli import sources
+    from training.yunet import YuNet
+
+    found = sources(options.sources)
+    _present(options.teacher)
+    protected = hashes(options.protected) if options.protected.is_dir() else set()
+    collect(found, options.out, YuNet(options.teacher), protected)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from training.detector.train import Recipe, train
+
+    _present(options.scenes)
+    state = train(options.scenes, options.out, Recipe(minutes=options.minutes, seed=options.seed))
+    print(f"{state.steps} steps, {state.scenes} scenes, {state.seconds / 60:.1f} minutes: {options.out}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from training.detector.collection import held_out, read_all
+    from training.detector.evaluate import compare
+    from training.detector.student import Student
+    from training.detector.truth import caltech
+    from training.yunet import YuNet
+
+    _present(options.graph, options.scenes, options.teacher)
+    items = [item for item in read_all(options.scenes) if held_out(item.name)]
+    items = items[: options.limit or None]
+    truth = caltech(options.caltech) if options.caltech else {}
+    ours, yunet = Student(options.graph), YuNet(options.teacher)
+    detectors = {"ours": lambda p: ours.detect(p, 0.05), "yunet": lambda p: yunet.detect(p, 0.05)}
+    figures = compare(detectors, items, truth, options.side)
+    text = json.dumps(figures, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from training.detector.graph import export
+    from training.detector.train import load
+
+    _present(options.weights)
+    try:
+        network = load(options.weights)
+    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError) as error:
+        raise InputError(f"not weights of this detector: {options.weights}") from error
+    export(network, options.graph)
+
+
+VERBS = {"collect": _collect, "train": _train, "evaluate": _evaluate, "export": _export}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; 0, or 2 with one line on standard error for bad input."""
+    options = parser().parse_args(arguments)
+    try:
+        VERBS[options.verb](options)
+    except PocketfaceError as error:
+        print(f"training.detector: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
