@@ -12,7 +12,7 @@ import numpy as np
 from pocketface import registry
 from pocketface.align import align
 from pocketface.decide import explicit_threshold, threshold_for
-from pocketface.detect import MIN_FACE, FaceDetector
+from pocketface.detect import MIN_FACE, FaceDetector, enlarged
 from pocketface.embed import Embedder
 from pocketface.errors import (
     ExtraError,
@@ -163,7 +163,7 @@ class FaceRecognizer:
             InputError: an array has the wrong dtype or shape.
         """
         picture = self._read(source, channel_order)
-        return [_enlarged(face, picture.reduction) for face in self.detector.detect(picture.pixels)]
+        return [enlarged(face, picture.reduction) for face in self.detector.detect(picture.pixels)]
 
     def analyze(self, source: Source, *, channel_order: str | None = None) -> list[Face]:
         """Find the faces of a picture and embed them in one batch.
@@ -177,7 +177,7 @@ class FaceRecognizer:
         """
         picture = self._read(source, channel_order)
         faces = self._embedded(picture.pixels, self.detector.detect(picture.pixels))
-        return [_enlarged(face, picture.reduction) for face in faces]
+        return [enlarged(face, picture.reduction) for face in faces]
 
     def embed_faces(
         self, source: Source, faces: Sequence[Face], *, channel_order: str | None = None
@@ -193,7 +193,7 @@ class FaceRecognizer:
             The same faces with `embedding` and `norm`.
         """
         picture = self._read(source, channel_order)
-        found = self._embedded(picture.pixels, [_reduced(face, picture.reduction) for face in faces])
+        found = self._embedded(picture.pixels, [enlarged(face, 1 / picture.reduction) for face in faces])
         return [
             replace(face, embedding=new.embedding, norm=new.norm)
             for face, new in zip(faces, found, strict=True)
@@ -317,7 +317,7 @@ class FaceRecognizer:
             crops = [align(picture.pixels, face.landmarks) for _, picture, own in chosen for face in own]
             owners = [(index, picture.reduction, face) for index, picture, own in chosen for face in own]
             for (index, reduction, face), new in zip(owners, self._describe(crops), strict=True):
-                faces.append(replace(_enlarged(face, reduction), embedding=new[0], norm=new[1]))
+                faces.append(replace(enlarged(face, reduction), embedding=new[0], norm=new[1]))
                 indices.append(index)
             if group:
                 done = max(done, group[-1][0] + 1)
@@ -368,7 +368,7 @@ class FaceRecognizer:
         """The faces that the policy chooses, embedded; one at least."""
         picture = self._read(source, channel_order)
         faces = choose(self.detector.detect(picture.pixels), policy, picture.pixels.shape, describe(source))
-        return [_enlarged(face, picture.reduction) for face in self._embedded(picture.pixels, faces)]
+        return [enlarged(face, picture.reduction) for face in self._embedded(picture.pixels, faces)]
 
     def _embedded(self, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> list[Face]:
         described = self._describe([align(pixels, face.landmarks) for face in faces])
@@ -451,19 +451,3 @@ def _model(choice: ModelChoice, task: str) -> Model:
 
 def _stacked(faces: Sequence[Face]) -> NDArray[np.float32]:
     return np.stack([face.embedding for face in faces if face.embedding is not None])
-
-
-def _enlarged(face: Face, reduction: int) -> Face:
-    """A face of a picture that was reduced while decoding, in pixels of the file."""
-    return face if reduction == 1 else _scaled(face, float(reduction))
-
-
-def _reduced(face: Face, reduction: int) -> Face:
-    return face if reduction == 1 else _scaled(face, 1 / reduction)
-
-
-def _scaled(face: Face, factor: float) -> Face:
-    def scale(points: NDArray[np.float32]) -> NDArray[np.float32]:
-        return ((points + 0.5) * factor - 0.5).astype(np.float32)
-
-    return replace(face, bbox=scale(face.bbox), landmarks=scale(face.landmarks))
