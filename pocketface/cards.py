@@ -117,7 +117,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """What an embedder must give for the self-test's crop (`pocketface.doctor.golden_crop`).
+    """What an embedder must give for the self-test's crop (`pocketface.golden.crop`).
 
     Attributes:
         crop: sha256 of the crop's 112 * 112 * 3 bytes.

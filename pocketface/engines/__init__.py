@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pocketface.engines.protocol import Engine, Session, TensorInfo
 from pocketface.errors import EngineError
 
-__all__ = ["Engine", "Session", "TensorInfo", "available", "for_format", "get", "runnable"]
+__all__ = ["Engine", "Session", "TensorInfo", "available", "engine_of", "for_format", "get", "runnable"]
 
 _ENGINES = ("onnxruntime", "litert")
 _PACKAGES = {
@@ -36,6 +36,17 @@ def runnable() -> frozenset[str]:
     return frozenset(suffix for suffix, name in _FORMATS.items() if name in available())
 
 
+def engine_of(suffix: str) -> str:
+    """Name of the engine for files of that suffix, installed or not.
+
+    Raises:
+        EngineError: no engine runs such files.
+    """
+    if suffix not in _FORMATS:
+        raise EngineError(f"no engine runs {suffix!r} files; {', '.join(_FORMATS)} are run")
+    return _FORMATS[suffix]
+
+
 def get(name: str) -> Engine:
     """The engine of that name.
 
@@ -56,6 +67,4 @@ def for_format(suffix: str) -> Engine:
     Raises:
         EngineError: no engine runs it, or the one that does is missing or broken.
     """
-    if suffix not in _FORMATS:
-        raise EngineError(f"no engine runs {suffix!r} files; {', '.join(_FORMATS)} are run")
-    return get(_FORMATS[suffix])
+    return get(engine_of(suffix))

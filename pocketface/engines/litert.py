@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -25,23 +25,35 @@ def _interpreter_class() -> Any:
             continue
         try:
             return import_module(name).Interpreter
-        except (ImportError, AttributeError) as error:  # AttributeError: numpy 1's _ARRAY_API is gone in numpy 2
+        except (
+            ImportError,
+            AttributeError,
+        ) as error:  # AttributeError: numpy 1's _ARRAY_API is gone in numpy 2
             broken.append(_broken(name.split(".")[0], error))
     if broken:
         raise EngineError("; ".join(broken))
     raise EngineError('no LiteRT is installed: pip install "pocketface[tflite]"')
 
 
+def version() -> str:
+    """Package and version of the LiteRT that is used; EngineError when none can be imported."""
+    package = _interpreter_class().__module__.split(".")[0]
+    return f"{package} {metadata.version(package)}"
+
+
 def _broken(package: str, error: ImportError | AttributeError) -> str:
     import numpy
 
     text = str(error)
-    if numpy.lib.NumpyVersion(numpy.__version__) >= "2.0.0" and ("multiarray" in text or "_ARRAY_API" in text):
+    if numpy.lib.NumpyVersion(numpy.__version__) >= "2.0.0" and (
+        "multiarray" in text or "_ARRAY_API" in text
+    ):
         return (
             f"{package} was built for numpy 1 and this is numpy {numpy.__version__}: "
             'pip install "pocketface[tflite]" (ai-edge-litert), or pip install "numpy<2"'
         )
-    return f"{package} cannot be imported ({_line(error)}): pip install --force-reinstall {package.replace('_', '-')}"
+    name = package.replace("_", "-")
+    return f"{name} cannot be imported ({_line(error)}): pip install --force-reinstall {name}"
 
 
 def _line(error: BaseException) -> str:

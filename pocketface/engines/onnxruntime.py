@@ -32,6 +32,11 @@ def _import() -> ModuleType:
         raise EngineError(_broken(error)) from error
 
 
+def version() -> str:
+    """Version of the installed ONNX Runtime; EngineError when it cannot be imported."""
+    return f"onnxruntime {_import().__version__}"
+
+
 def _errors() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises: its classes share no base but Exception."""
     state = vars(import_module("onnxruntime.capi.onnxruntime_pybind11_state")).values()
