@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from pocketface import images
 from pocketface.align import CROP_SIZE, align
 from pocketface.errors import InputError
+from pocketface.recognizer import choose
 from pocketface.tuning import cache_folder
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class CropSource:
     detector: FaceDetector | None
     folder: Path | None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names these crops: pictures, detector and the code that makes crops."""
         found_by = "aligned" if self.detector is None else self.detector.card.sha256[:16]
@@ -98,11 +100,10 @@ class CropSource:
 
 def _meant(faces: list[Face], picture: Picture, image: NDArray[np.uint8]) -> Face:
     """The face that the data set means: nearest to its landmarks, else to the picture's centre."""
-    height, width = image.shape[:2]
-    centre = (
-        np.array([width, height]) / 2 if picture.landmarks is None else np.mean(picture.landmarks, axis=0)
-    )
-    return min(faces, key=lambda face: float(np.hypot(*((face.bbox[:2] + face.bbox[2:]) / 2 - centre))))
+    if picture.landmarks is None:
+        return choose(faces, "central", image.shape)[0]
+    middle = np.mean(picture.landmarks, axis=0)
+    return min(faces, key=lambda face: float(np.hypot(*((face.bbox[:2] + face.bbox[2:]) / 2 - middle))))
 
 
 def code_digest(*modules: str) -> str:

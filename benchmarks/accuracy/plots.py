@@ -67,7 +67,7 @@ def _curves(scores: dict[str, Scores], title: str, file: Path, *, det: bool) -> 
 
 def _histograms(scores: dict[str, Scores], title: str, file: Path) -> Path:
     figure = Figure(figsize=(7, 2.1 * len(scores) + 0.6), dpi=110, layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title.replace("; ", "\n"), fontsize=9)
     panels = np.atleast_1d(figure.subplots(len(scores), sharex=True))
     for axes, (name, one) in zip(panels, scores.items(), strict=True):
         bins = np.linspace(-0.5, 1, 151)
@@ -83,7 +83,7 @@ def _histograms(scores: dict[str, Scores], title: str, file: Path) -> Path:
 def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7, 5), dpi=110, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title.replace("; ", "\n"), fontsize=9)
     return figure, axes
 
 

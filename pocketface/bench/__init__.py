@@ -1,0 +1,1 @@
+"""How long each step takes on this device: the measuring half of `pocketface bench`."""
