@@ -81,7 +81,7 @@ def check(model: Model, *, engine: str | None = None, threads: int = 1) -> str:
             f"{model.path}: wrong embedding: values differ by {off:.2g} ({allowed:g} allowed), "
             f"the norm by {norm_off:.2%} ({norm_allowed:.1%} allowed)"
         )
-    return f"embedding as expected (within {off:.0e})"
+    return f"embedding as expected (within {max(off, 1e-6):.0e})"
 
 
 def _check_detector(model: Model, engine: str | None, threads: int) -> str:

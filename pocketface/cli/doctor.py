@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "doctor",
         help="test every engine, graph and thread setting on this machine",
-        description="Runs each engine and graph on a known face, each in its own process; status 2 on failure.",
+        description="Runs each engine and graph on a known face, each in its own process; 2 on failure.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(

@@ -46,6 +46,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     verify = actions.add_parser("verify", help="read every graph and compare it with its card")
     verify.add_argument("names", nargs="*", metavar="NAME")
+    for action in (add, fetch, export, verify):
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
