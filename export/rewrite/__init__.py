@@ -19,12 +19,13 @@ from export.rewrite import (
     factorised_reduction,
     fold_batch_norm,
     merge_depthwise_1x1,
-    prelu_to_relu,
+    prelu_fold_forward,
+    prelu_two_scales,
     zero_tiny_weights,
 )
 from export.rewrite._graph import DoesNotApplyError
 
-__all__ = ["FOR_ONNX_RUNTIME", "FOR_TFLITE", "DoesNotApplyError", "Report", "Rule", "rewrite"]
+__all__ = ["FOR_INT8", "FOR_ONNX_RUNTIME", "FOR_TFLITE", "DoesNotApplyError", "Report", "Rule", "rewrite"]
 
 
 class Rule(Protocol):
@@ -48,11 +49,16 @@ class Report:
 
 _COMMON = (fold_batch_norm, merge_depthwise_1x1, factorised_reduction)
 
-FOR_ONNX_RUNTIME = cast("tuple[Rule, ...]", (*_COMMON, prelu_to_relu, zero_tiny_weights))
+FOR_ONNX_RUNTIME = cast(
+    "tuple[Rule, ...]", (*_COMMON, prelu_fold_forward, prelu_two_scales, zero_tiny_weights)
+)
 """Rules for ONNX Runtime, in order."""
 
 FOR_TFLITE = cast("tuple[Rule, ...]", (*_COMMON, zero_tiny_weights))
 """Rules for LiteRT, whose XNNPACK has a good PRELU of its own."""
+
+FOR_INT8 = cast("tuple[Rule, ...]", (*_COMMON, prelu_two_scales, zero_tiny_weights))
+"""Rules before a full int8 quantisation, in which no engine has a PReLU."""
 
 
 def rewrite(model: onnx.ModelProto, rules: tuple[Rule, ...]) -> tuple[onnx.ModelProto, list[Report]]:

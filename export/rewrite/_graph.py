@@ -120,6 +120,31 @@ def feature_map(value: ir.Value) -> bool:
     return value.shape is not None and len(value.shape) == 4
 
 
+def input_channels(user: Conv) -> NDArray[np.intp]:
+    """Which channel each weight meets: `(out, in / groups)`, groups following one another."""
+    out, per_group = user.weight.shape[:2]
+    group = np.arange(out) // (out // user.groups)
+    return group[:, None] * per_group + np.arange(per_group)
+
+
+def slopes(node: ir.Node) -> tuple[ir.Value, NDArray[np.float64]]:
+    """Input of a PRelu on a map, and one slope a channel.
+
+    Raises:
+        DoesNotApplyError: the slopes are not constant, or not one a channel.
+    """
+    data, slope = node.inputs[0], constant(node.inputs[1])
+    assert data is not None
+    if slope is None:
+        raise DoesNotApplyError("its slopes are not constant")
+    if not feature_map(data):
+        raise DoesNotApplyError("its input has not four axes")
+    count = channels(data)
+    if slope.size not in (1, count):
+        raise DoesNotApplyError(f"{slope.size} slopes for {count} channels")
+    return data, np.broadcast_to(slope.astype(np.float64).ravel(), (count,))
+
+
 def initializer(node: ir.Node, array: Array) -> ir.Value:
     """A new constant of the graph that holds `node`."""
     graph = node.graph

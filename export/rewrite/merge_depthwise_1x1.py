@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from export.rewrite._graph import Conv, DoesNotApplyError, conv, insert_conv, only_user, replace
+from export.rewrite._graph import Conv, DoesNotApplyError, conv, input_channels, insert_conv, only_user, replace
 
 OP_TYPE = "Conv"
 
@@ -63,10 +63,7 @@ def _scale_output(first: Conv, scale: Conv, factor: np.ndarray) -> None:
 def _scale_input(scale: Conv, second: Conv, factor: np.ndarray) -> None:
     source = scale.node.inputs[0]
     assert source is not None
-    out, per_group = second.weight.shape[:2]
-    # Channel of each input of each filter: groups follow one another.
-    group = np.arange(out) // (out // second.groups)
-    column = group[:, None] * per_group + np.arange(per_group)
+    column = input_channels(second)
     weight = second.weight.astype(np.float64)
     bias = second.bias + (weight.sum((2, 3)) * scale.bias[column]).sum(1)
     strides = (scale.strides[0] * second.strides[0], scale.strides[1] * second.strides[1])
