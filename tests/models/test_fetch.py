@@ -254,7 +254,7 @@ def test_two_at_once_download_once(serve, entry, tmp_path):
 
 
 def test_an_unknown_name_lists_the_offered_ones():
-    with pytest.raises(FetchError, match="sface.fp32"):
+    with pytest.raises(FetchError, match=r"sface\.fp32"):
         find("arcface")
 
 
