@@ -21,10 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training import losses
+from training import kernels, losses
 from training.augment import views
 from training.muon import Muon, is_matrix
-from training.networks import load_genotype, pocketnet, rectified, resnet18, resnet56
+from training.networks import (
+    RectifiedPocketNet,
+    load_genotype,
+    pocketnet,
+    rectified,
+    resnet18,
+    resnet56,
+)
 from training.recipes import Recipe
 from training.shards import Face
 from training.teachers import Teacher
@@ -158,11 +165,14 @@ class Trainer:
         self.network = build_student(recipe).to(self.device, memory_format=torch.channels_last)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.samples, self.steps, self.seconds = 0, 0, 0.0
+        self.quick = self.device.type == "cpu" and kernels.available()
         channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
         self.hints = losses.Hints(
             channels, teacher.spec.hint_channels[-len(channels) :] if teacher and channels else []
         ).to(self.device)
-        self.arcface = losses.ArcFace(128, max(1, len(self.batches.label))).to(self.device)
+        # More faces may come between two parts of a run; without labels nothing depends on them.
+        self.people = max(1, len(self.batches.label)) if recipe.losses.arcface else 1
+        self.arcface = losses.ArcFace(128, self.people).to(self.device)
         self._make_optimisers()
         out.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.is_file():
@@ -192,6 +202,8 @@ class Trainer:
         return [m.shape[1] for m in maps]
 
     def _stages(self, x: Tensor) -> list[Tensor]:
+        if self.quick and isinstance(self.network, RectifiedPocketNet):
+            return kernels.stages(self.network, x, self.recipe.student_hints)
         stages: list[Tensor] = self.network.stages(x, self.recipe.student_hints)  # type: ignore[operator]
         return stages
 
@@ -337,7 +349,8 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.hints.load_state_dict(state["hints"])
-        self.arcface.load_state_dict(state["arcface"])
+        if self.recipe.losses.arcface:
+            self.arcface.load_state_dict(state["arcface"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.samples, self.steps, self.seconds = state["counts"]

@@ -1,0 +1,207 @@
+"""The rectified network's training step with kernels of our own, for a CPU with a C++ compiler.
+
+`stages` is the network's own `stages`, on the network's own parameters, about 1.5 times as fast on
+one thread; values and gradients agree to float32's precision.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.networks.operations import Pool
+from training.networks.rectified import Linear, RectifiedCell, RectifiedPocketNet, Separable
+
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
+SINGLE, BOTH, RAW = 0, 1, 2
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    source = Path(__file__).with_name("kernels.cpp")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pocketface-training"
+    library = cache / f"kernels-{digest}.so"
+    if not library.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            built = Path(folder) / "kernels.so"
+            subprocess.run(["g++", *FLAGS, "-o", str(built), str(source)], check=True)
+            os.replace(built, library)
+    return ctypes.CDLL(str(library))
+
+
+def available() -> bool:
+    """Whether a compiler for the kernels is here."""
+    return shutil.which("g++") is not None and Path("/proc/cpuinfo").is_file()
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)
+
+
+def _pointers(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
+
+
+def _nhwc(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class _Node(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        mode: int,
+        norms: tuple[nn.BatchNorm2d, ...],
+        a: Tensor,
+        b: Tensor | None,
+        *affine: Tensor,
+    ) -> Tensor:
+        a = _nhwc(a)
+        b = _nhwc(b) if b is not None else None
+        n, c, h, w = a.shape
+        out = torch.empty_like(a)
+        saved = a.new_empty(2 * len(norms) * c)
+        running = [t for bn in norms for t in (bn.running_mean, bn.running_var) if t is not None]
+        _library().node_forward(
+            ctypes.c_int(mode),
+            _pointer(a),
+            _pointer(b),
+            _pointer(out),
+            ctypes.c_long(n * h * w),
+            ctypes.c_long(c),
+            _pointers(affine),
+            _pointers(running),
+            _pointer(saved),
+            ctypes.c_float(norms[0].momentum),
+            ctypes.c_float(norms[0].eps),
+        )
+        ctx.mode = mode
+        ctx.save_for_backward(a, b, out, saved, *affine)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        a, b, out, saved, *affine = ctx.saved_tensors
+        gradient = _nhwc(gradient)
+        n, c, h, w = a.shape
+        da = torch.empty_like(a)
+        db = torch.empty_like(b) if b is not None else None
+        daffine = [torch.empty_like(t) for t in affine]
+        _library().node_backward(
+            ctypes.c_int(ctx.mode),
+            _pointer(gradient),
+            _pointer(out),
+            _pointer(a),
+            _pointer(b),
+            _pointer(da),
+            _pointer(db),
+            ctypes.c_long(n * h * w),
+            ctypes.c_long(c),
+            _pointers(affine),
+            _pointer(saved),
+            _pointers(daffine),
+        )
+        return None, None, da, db, *daffine
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+        x = _nhwc(x)
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        gradient = _nhwc(gradient)
+        n, c, h, w = x.shape
+        k = weight.shape[2]
+        # With stride 1 the input's gradient is a forward convolution with the turned kernel.
+        dx = F.conv2d(gradient, weight.flip(2, 3), padding=k // 2, groups=c)
+        dweight = weight.new_empty(k, k, c)
+        _library().depthwise_weight_gradient(
+            ctypes.c_int(k),
+            _pointer(x),
+            _pointer(gradient),
+            _pointer(dweight),
+            *(ctypes.c_long(v) for v in (n, h, w, c)),
+        )
+        return dx, dweight.permute(2, 0, 1)[:, None]
+
+
+def node(norms: tuple[nn.BatchNorm2d, ...], a: Tensor, b: Tensor | None = None) -> Tensor:
+    """`relu(norms[0](a) + norms[1](b))`; with one norm, `b` is added as it is, or is missing."""
+    mode = BOTH if len(norms) == 2 else SINGLE if b is None else RAW
+    affine = [t for bn in norms for t in (bn.weight, bn.bias)]
+    result: Tensor = _Node.apply(mode, norms, a, b, *affine)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _linear(operation: nn.Module, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d | None]:
+    """An operation up to its batch norm, and that batch norm."""
+    if isinstance(operation, Separable):
+        depthwise = operation.depthwise
+        if depthwise.stride == (1, 1):
+            x = _Depthwise.apply(x, depthwise.weight)  # type: ignore[no-untyped-call]
+        else:
+            x = depthwise(x)
+        return operation.pointwise(x), operation.bn
+    if isinstance(operation, Linear):
+        return operation.conv(x), operation.bn
+    if isinstance(operation, Pool):
+        return operation.pool(x), operation.bn
+    return x, None
+
+
+def _cell(cell: RectifiedCell, older: Tensor, newer: Tensor) -> Tensor:
+    states = [
+        node((cell.preproc0.bn,), cell.preproc0.conv(older)),
+        node((cell.preproc1.bn,), cell.preproc1.conv(newer)),
+    ]
+    for pair, sources in zip(cell.dag, cell.sources, strict=True):
+        assert isinstance(pair, nn.ModuleList)
+        (a, bn_a), (b, bn_b) = (
+            _linear(operation, states[source])
+            for operation, source in zip(pair, sources, strict=True)
+        )
+        if bn_a is None:
+            a, b, bn_a, bn_b = b, a, bn_b, bn_a
+        if bn_a is None:
+            states.append(torch.relu(a + b))
+        else:
+            states.append(node((bn_a,) if bn_b is None else (bn_a, bn_b), a, b))
+    return torch.cat(states[2:], dim=1)
+
+
+def stages(network: RectifiedPocketNet, x: Tensor, after: Sequence[int]) -> list[Tensor]:
+    """What `network.stages(x, after)` gives in training mode, faster."""
+    stem_conv, stem_bn, _ = network.stem
+    assert isinstance(stem_bn, nn.BatchNorm2d)
+    older = newer = node((stem_bn,), stem_conv(x))
+    kept: dict[int, Tensor] = {}
+    for index, cell in enumerate(network.cells):
+        assert isinstance(cell, RectifiedCell)
+        older, newer = newer, _cell(cell, older, newer)
+        if index in after:
+            kept[index] = newer
+    final = network.tail[:2](newer)
+    global_convolution = network.tail[3]
+    assert isinstance(global_convolution, nn.Conv2d)
+    # PyTorch's gradient of the 7x7 depthwise weights costs as much as ten cells of the last stage.
+    pooled = (torch.relu(final) * global_convolution.weight[:, 0]).sum(dim=(2, 3), keepdim=True)
+    return [*(kept[i] for i in after), final, network.tail[4:](pooled).flatten(1)]

@@ -1,0 +1,209 @@
+// Kernels for training on a CPU: float32, NHWC, channels a multiple of 16, one thread.
+//
+// A node of the rectified network is relu(bn(a) + bn(b)), relu(bn(a) + b) or relu(bn(a)) with
+// batch statistics. PyTorch passes over memory a dozen times for one; here it is twice each way.
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+typedef float V __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int I __attribute__((vector_size(64)));
+constexpr long L = 16;     // lanes
+constexpr long CHUNK = 64; // rows that stay in the first cache while their channels are summed
+
+static inline V load(const float *p) { return *reinterpret_cast<const V *>(p); }
+static inline void store(float *p, V v) { *reinterpret_cast<V *>(p) = v; }
+static inline V relu(V v) { return v > 0.0f ? v : V{}; }
+
+enum Mode { SINGLE = 0, BOTH = 1, RAW = 2 };
+
+// Mean and inverse deviation of each channel; running statistics moved by `momentum`.
+// Sums are kept in double from chunk to chunk, for float32 would lose the variance of many rows.
+static void finish(const double *sums, long rows, long channels, float momentum, float eps,
+                   float *mean, float *inverse, float *running_mean, float *running_var) {
+    for (long c = 0; c < channels; ++c) {
+        double m = sums[c] / rows, v = sums[channels + c] / rows - m * m;
+        v = v > 0 ? v : 0;
+        mean[c] = float(m);
+        inverse[c] = float(1.0 / std::sqrt(v + eps));
+        running_mean[c] += momentum * (float(m) - running_mean[c]);
+        running_var[c] += momentum * (float(v * rows / (rows > 1 ? rows - 1 : 1)) - running_var[c]);
+    }
+}
+
+template <int MODE>
+static void forward(const float *a, const float *b, float *out, long rows, long channels,
+                    const float *const *affine, float *const *running, float *saved,
+                    float momentum, float eps) {
+    constexpr int N = MODE == BOTH ? 2 : 1;
+    const float *inputs[2] = {a, b};
+    std::vector<double> sums(2 * N * channels, 0.0);
+    for (long start = 0; start < rows; start += CHUNK) {
+        long end = start + CHUNK < rows ? start + CHUNK : rows;
+        for (long c = 0; c < channels; c += L)
+            for (int k = 0; k < N; ++k) {
+                V sum{}, square{};
+                for (long r = start; r < end; ++r) {
+                    V v = load(inputs[k] + r * channels + c);
+                    sum += v;
+                    square += v * v;
+                }
+                double *s = sums.data() + 2 * k * channels + c;
+                for (long l = 0; l < L; ++l) s[l] += sum[l], s[channels + l] += square[l];
+            }
+    }
+    std::vector<float> scale(N * channels), shift(channels, 0.0f);
+    for (int k = 0; k < N; ++k) {
+        float *mean = saved + 2 * k * channels, *inverse = mean + channels;
+        finish(sums.data() + 2 * k * channels, rows, channels, momentum, eps, mean, inverse,
+               running[2 * k], running[2 * k + 1]);
+        for (long c = 0; c < channels; ++c) {
+            scale[k * channels + c] = affine[2 * k][c] * inverse[c];
+            shift[c] += affine[2 * k + 1][c] - mean[c] * scale[k * channels + c];
+        }
+    }
+    for (long start = 0; start < rows; start += CHUNK) {
+        long end = start + CHUNK < rows ? start + CHUNK : rows;
+        for (long c = 0; c < channels; c += L) {
+            V sa = load(&scale[c]), t = load(&shift[c]), sb{};
+            if (MODE == BOTH) sb = load(&scale[channels + c]);
+            for (long r = start; r < end; ++r) {
+                long i = r * channels + c;
+                V v = load(a + i) * sa + t;
+                if (MODE == BOTH) v += load(b + i) * sb;
+                if (MODE == RAW) v += load(b + i);
+                store(out + i, relu(v));
+            }
+        }
+    }
+}
+
+template <int MODE>
+static void backward(const float *gradient, const float *out, const float *a, const float *b,
+                     float *da, float *db, long rows, long channels, const float *const *affine,
+                     const float *saved, float *const *daffine) {
+    constexpr int N = MODE == BOTH ? 2 : 1;
+    const float *inputs[2] = {a, b};
+    std::vector<double> sums((1 + N) * channels, 0.0);
+    for (long start = 0; start < rows; start += CHUNK) {
+        long end = start + CHUNK < rows ? start + CHUNK : rows;
+        for (long c = 0; c < channels; c += L) {
+            V sum{}, product[2] = {};
+            for (long r = start; r < end; ++r) {
+                long i = r * channels + c;
+                V g = load(out + i) > 0.0f ? load(gradient + i) : V{};
+                sum += g;
+                for (int k = 0; k < N; ++k) product[k] += g * load(inputs[k] + i);
+            }
+            for (long l = 0; l < L; ++l) {
+                sums[c + l] += sum[l];
+                for (int k = 0; k < N; ++k) sums[(1 + k) * channels + c + l] += product[k][l];
+            }
+        }
+    }
+    // d input = p * g + q * input + s, per channel.
+    std::vector<float> p(N * channels), q(N * channels), s(N * channels);
+    for (int k = 0; k < N; ++k)
+        for (long c = 0; c < channels; ++c) {
+            double mean = saved[2 * k * channels + c], inverse = saved[(2 * k + 1) * channels + c];
+            double gamma = affine[2 * k][c], total = sums[c];
+            double dgamma = (sums[(1 + k) * channels + c] - mean * total) * inverse;
+            daffine[2 * k][c] = float(dgamma);
+            daffine[2 * k + 1][c] = float(total);
+            long j = k * channels + c;
+            p[j] = float(gamma * inverse);
+            q[j] = float(-gamma * inverse * inverse * dgamma / rows);
+            s[j] = float(-gamma * inverse * total / rows - double(q[j]) * mean);
+        }
+    for (long start = 0; start < rows; start += CHUNK) {
+        long end = start + CHUNK < rows ? start + CHUNK : rows;
+        for (long c = 0; c < channels; c += L) {
+            V pa = load(&p[c]), qa = load(&q[c]), ra = load(&s[c]), pb{}, qb{}, rb{};
+            if (MODE == BOTH) {
+                pb = load(&p[channels + c]);
+                qb = load(&q[channels + c]);
+                rb = load(&s[channels + c]);
+            }
+            for (long r = start; r < end; ++r) {
+                long i = r * channels + c;
+                V g = load(out + i) > 0.0f ? load(gradient + i) : V{};
+                store(da + i, g * pa + load(a + i) * qa + ra);
+                if (MODE == BOTH) store(db + i, g * pb + load(b + i) * qb + rb);
+                if (MODE == RAW) store(db + i, g);
+            }
+        }
+    }
+}
+
+// One image's 16 channels into a plane with a border of zeros: (h + 2 pad, w + 2 pad, 16).
+static void pad_plane(const float *x, float *plane, long h, long w, long channels, long pad) {
+    long wide = w + 2 * pad;
+    std::memset(plane, 0, sizeof(float) * (h + 2 * pad) * wide * L);
+    for (long y = 0; y < h; ++y)
+        for (long i = 0; i < w; ++i)
+            store(plane + ((y + pad) * wide + i + pad) * L, load(x + (y * w + i) * channels));
+}
+
+// d weight[ky][kx] = sum over pixels of d output times the input at that offset; stride 1.
+template <int K>
+static void depthwise_weight(const float *x, const float *gradient, float *dweight, long n, long h,
+                             long w, long channels) {
+    constexpr int PAD = K / 2;
+    long wide = w + 2 * PAD;
+    std::vector<float> plane((h + 2 * PAD) * wide * L);
+    std::memset(dweight, 0, sizeof(float) * K * K * channels);
+    for (long c = 0; c < channels; c += L)
+        for (long image = 0; image < n; ++image) {
+            const float *xi = x + image * h * w * channels + c;
+            const float *gi = gradient + image * h * w * channels + c;
+            pad_plane(xi, plane.data(), h, w, channels, PAD);
+            for (int ky = 0; ky < K; ++ky) {
+                V even[K] = {}, odd[K] = {};
+                for (long y = 0; y < h; ++y) {
+                    const float *row = plane.data() + (y + ky) * wide * L;
+                    const float *g = gi + y * w * channels;
+                    long i = 0;
+                    for (; i + 1 < w; i += 2) {
+                        V g0 = load(g + i * channels), g1 = load(g + (i + 1) * channels);
+                        for (int kx = 0; kx < K; ++kx) {
+                            even[kx] += g0 * load(row + (i + kx) * L);
+                            odd[kx] += g1 * load(row + (i + 1 + kx) * L);
+                        }
+                    }
+                    if (i < w)
+                        for (int kx = 0; kx < K; ++kx)
+                            even[kx] += load(g + i * channels) * load(row + (i + kx) * L);
+                }
+                for (int kx = 0; kx < K; ++kx) {
+                    float *d = dweight + (ky * K + kx) * channels + c;
+                    store(d, load(d) + even[kx] + odd[kx]);
+                }
+            }
+        }
+}
+
+extern "C" {
+
+void node_forward(int mode, const float *a, const float *b, float *out, long rows, long channels,
+                  const float *const *affine, float *const *running, float *saved, float momentum,
+                  float eps) {
+    auto f = mode == BOTH ? forward<BOTH> : mode == RAW ? forward<RAW> : forward<SINGLE>;
+    f(a, b, out, rows, channels, affine, running, saved, momentum, eps);
+}
+
+void node_backward(int mode, const float *gradient, const float *out, const float *a,
+                   const float *b, float *da, float *db, long rows, long channels,
+                   const float *const *affine, const float *saved, float *const *daffine) {
+    auto f = mode == BOTH ? backward<BOTH> : mode == RAW ? backward<RAW> : backward<SINGLE>;
+    f(gradient, out, a, b, da, db, rows, channels, affine, saved, daffine);
+}
+
+void depthwise_weight_gradient(int kernel, const float *x, const float *gradient, float *dweight,
+                               long n, long h, long w, long channels) {
+    auto f = kernel == 3   ? depthwise_weight<3>
+             : kernel == 5 ? depthwise_weight<5>
+                           : depthwise_weight<7>;
+    f(x, gradient, dweight, n, h, w, channels);
+}
+}
