@@ -1,11 +1,4 @@
-"""Galleries: who is this, among the people enrolled?
-
-    rec = FaceRecognizer()
-    with rec.gallery("people.db") as gallery:
-        gallery.enroll("ann", ["a1.jpg", "a2.jpg"])
-        for match in gallery.identify("x.jpg"):
-            print(match.person if match else "unknown")
-"""
+"""Galleries: who is this, among the people enrolled? Start at `FaceRecognizer.gallery`."""
 
 from pocketface.gallery.audit import Audit, ClosePair
 from pocketface.gallery.gallery import Gallery

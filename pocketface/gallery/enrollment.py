@@ -6,7 +6,7 @@ import hashlib
 import os
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -14,30 +14,17 @@ from PIL import Image
 from pocketface import images
 from pocketface.errors import InputError, NoFaceError, QualityError, SeveralFacesError
 from pocketface.gallery.records import Template
+from pocketface.quality import assess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pocketface.embed import Embedder
     from pocketface.images import Source
-    from pocketface.types import Face
+    from pocketface.recognizer import FaceRecognizer
 
 _NAMESPACE = uuid.UUID("6f1f4a52-6a0e-5f0c-9d43-0d6c0a5f6e11")
 # A passer-by in the background does not make it a picture of several people.
 _BACKGROUND = 0.15
-
-
-class Recognizer(Protocol):
-    """What a gallery needs of `FaceRecognizer`."""
-
-    @property
-    def embedder(self) -> Embedder:
-        """Whose card names the embedding space and the thresholds."""
-        ...
-
-    def analyze(self, source: Source, *, channel_order: str = "bgr") -> list[Face]:
-        """Faces with embeddings."""
-        ...
 
 
 def photo_id(person: str, source: Source) -> str:
@@ -45,13 +32,13 @@ def photo_id(person: str, source: Source) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{person}\0{hashlib.sha256(_content(source)).hexdigest()}"))
 
 
-def describe(recognizer: Recognizer, person: str, source: Source, *, check_quality: bool = True) -> Template:
+def describe(recognizer: FaceRecognizer, person: str, source: Source, *, check_quality: bool = True) -> Template:
     """Make a template of a photo.
 
     Args:
         recognizer: finds and embeds the face.
         person: whose photo it is.
-        source: path, bytes, PIL image or BGR array.
+        source: path, bytes, PIL image or array.
         check_quality: refuse small, blurred and turned faces.
 
     Raises:
@@ -60,10 +47,8 @@ def describe(recognizer: Recognizer, person: str, source: Source, *, check_quali
         QualityError: the face would make a bad template; the message gives every reason.
         ImageError: the photo cannot be read.
     """
-    from pocketface.quality import assess
-
-    label = _label(source)
-    image = images.load(source)
+    label = images.describe(source)
+    image = images.load(source, channel_order=recognizer.channel_order, max_pixels=recognizer.max_pixels)
     faces = recognizer.analyze(image, channel_order="rgb")
     if not faces:
         raise NoFaceError(f"{label}: no face found; take a photo in which the face is larger and well lit")
@@ -110,6 +95,3 @@ def _name(source: Source) -> str:
     """A file's name, never its folder: the gallery may travel further than the photos."""
     return Path(source).name if isinstance(source, str | os.PathLike) else ""
 
-
-def _label(source: Source) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "photo"

@@ -12,7 +12,7 @@ import numpy as np
 from pocketface.errors import GalleryError, InputError, ThresholdError
 from pocketface.gallery import audit as _audit
 from pocketface.gallery import export as _export
-from pocketface.gallery.enrollment import Recognizer, check_name, describe, photo_id
+from pocketface.gallery.enrollment import check_name, describe, photo_id
 from pocketface.gallery.records import Candidate, Enrollment, Event, Header, Match, Person, Template
 from pocketface.gallery.thresholds import Operating, for_gallery
 from pocketface.types import Threshold
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pocketface.gallery.interface import Store
     from pocketface.images import Source
+    from pocketface.recognizer import FaceRecognizer
     from pocketface.types import Face
 
 PREPROCESSING = "arcface-112/1"
@@ -42,7 +43,7 @@ class Gallery:
     def __init__(
         self,
         store: Store,
-        recognizer: Recognizer,
+        recognizer: FaceRecognizer,
         *,
         fpir: float | None = None,
         threshold: float | None = None,
@@ -170,12 +171,12 @@ class Gallery:
     def _usual(self) -> Operating:
         return for_gallery(self.recognizer.embedder.card.thresholds, self.store.count())
 
-    def identify(self, source: Source, *, channel_order: str = "bgr") -> list[Match | None]:
+    def identify(self, source: Source, *, channel_order: str | None = None) -> list[Match | None]:
         """Who is in a picture?
 
         Args:
             source: path, bytes, file object, PIL image or uint8 array.
-            channel_order: of an array, "bgr" or "rgb".
+            channel_order: of an array, "bgr" or "rgb"; None for the recogniser's.
 
         Returns:
             One entry for each face, in the order of `FaceRecognizer.analyze`: the person, or None when
@@ -280,7 +281,7 @@ class Gallery:
         """Write all templates, unencrypted and without photos, to a .json or .npz file; see `export.py`."""
         return _export.export(self.store, path)
 
-    def reembed(self, recognizer: Recognizer, photos: Mapping[str, Sequence[Source]]) -> Gallery:
+    def reembed(self, recognizer: FaceRecognizer, photos: Mapping[str, Sequence[Source]]) -> Gallery:
         """Make every template anew with another model; see `reembed` below.
 
         Returns:
@@ -290,7 +291,7 @@ class Gallery:
         return Gallery(self.store, recognizer, fpir=self._fpir, threshold=self._threshold)
 
 
-def reembed(store: Store, recognizer: Recognizer, photos: Mapping[str, Sequence[Source]]) -> int:
+def reembed(store: Store, recognizer: FaceRecognizer, photos: Mapping[str, Sequence[Source]]) -> int:
     """Replace all templates of a gallery, and its header, in one transaction.
 
     Embeddings of different models cannot be converted, and the gallery keeps no photos: they must be
@@ -323,7 +324,7 @@ def reembed(store: Store, recognizer: Recognizer, photos: Mapping[str, Sequence[
     return sum(map(len, people.values()))
 
 
-def new_header(recognizer: Recognizer, *, encryption: dict[str, object] | None = None) -> Header:
+def new_header(recognizer: FaceRecognizer, *, encryption: dict[str, object] | None = None) -> Header:
     """The header of a gallery to be filled by this recogniser."""
     card = recognizer.embedder.card
     assert card.space is not None
@@ -338,7 +339,7 @@ def new_header(recognizer: Recognizer, *, encryption: dict[str, object] | None =
     )
 
 
-def _check_space(store: Store, recognizer: Recognizer) -> None:
+def _check_space(store: Store, recognizer: FaceRecognizer) -> None:
     header, own = store.header, new_header(recognizer)
     for what, theirs, ours in (
         ("embedding space", header.space, own.space),

@@ -12,13 +12,14 @@ from pocketface.gallery.gallery import Gallery, new_header
 from pocketface.gallery.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from pocketface.gallery.enrollment import Recognizer
     from pocketface.gallery.interface import Store
+    from pocketface.gallery.records import Header
+    from pocketface.recognizer import FaceRecognizer
 
 
 def open_gallery(
     url: str | os.PathLike[str],
-    recognizer: Recognizer,
+    recognizer: FaceRecognizer,
     *,
     passphrase: str | None = None,
     key_file: str | os.PathLike[str] | None = None,
@@ -44,7 +45,11 @@ def open_gallery(
     secret = None
     if passphrase is not None or key_file is not None:
         secret = Secret(passphrase=passphrase, key_file=key_file)
-    store = _store(os.fspath(url), recognizer, secret, create)
+    url = os.fspath(url)
+    new = None
+    if create and not ("://" not in url and Path(url).exists()):
+        new = new_header(recognizer, encryption=None if secret is None else secret.begin())
+    store = open_store(url, secret, new)
     try:
         return Gallery(store, recognizer, fpir=fpir, threshold=threshold)
     except BaseException:
@@ -52,17 +57,20 @@ def open_gallery(
         raise
 
 
-def _store(url: str, recognizer: Recognizer, secret: Secret | None, create: bool) -> Store:
+def open_store(url: str, secret: Secret | None = None, new: Header | None = None) -> Store:
+    """The store alone, without a recogniser.
+
+    Args:
+        url: as for `open_gallery`.
+        secret: key of an encrypted gallery.
+        new: header of the gallery to make when there is none; without it that is an error.
+    """
     if "://" not in url:
-        if not create and not Path(url).exists():
-            raise GalleryError(f"{url}: no such gallery; enrol somebody first: pocketface enroll {url} NAME PHOTO")
-        if Path(url).exists():
-            return SqliteStore(url, secret=secret)
-        new = new_header(recognizer, encryption=None if secret is None else secret.begin())
         return SqliteStore(url, new=new, secret=secret)
     if secret is not None:
-        raise GalleryError(f"{url}: only gallery files can be encrypted; a server that searches must see the templates")
-    new = new_header(recognizer) if create else None
+        raise GalleryError(
+            f"{url}: only gallery files can be encrypted; a server that searches must see the templates"
+        )
     scheme = url.split("://", 1)[0]
     if scheme in ("postgresql", "postgres"):
         from pocketface.gallery.postgres import PostgresStore

@@ -96,13 +96,14 @@ class SqliteStore:
             with self._guard():
                 connection = sqlite3.connect(path, isolation_level=None)
                 try:
-                    connection.execute("PRAGMA journal_mode=WAL")
                     connection.execute("PRAGMA synchronous=FULL")
                     connection.execute(f"PRAGMA application_id={_APPLICATION}")
                     connection.execute(f"PRAGMA user_version={_VERSION}")
                     connection.executescript(f"BEGIN;{_SCHEMA}")
                     connection.execute("INSERT INTO header VALUES (1, ?)", (header.to_json(),))
                     connection.execute("COMMIT")
+                    # Last, as a log that fails to be written back on closing would leave an empty file.
+                    connection.execute("PRAGMA journal_mode=WAL")
                 finally:
                     connection.close()
             _publish(path, self.path)
@@ -115,6 +116,10 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         try:
             size = self.path.stat().st_size
+        except FileNotFoundError:
+            raise GalleryError(
+                f"{self.url}: no such gallery; enrol somebody first: pocketface enroll {self.url} NAME PHOTO"
+            ) from None
         except OSError as error:
             raise GalleryError(f"{self.url}: cannot open the gallery: {error.strerror}") from None
         if size == 0:

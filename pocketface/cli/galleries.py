@@ -1,0 +1,117 @@
+"""Options and steps that the commands on galleries share."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketface.cli import common
+from pocketface.errors import InputError
+
+if TYPE_CHECKING:
+    from pocketface.gallery import Gallery, Match
+    from pocketface.gallery.encryption import Secret
+    from pocketface.recognizer import FaceRecognizer
+
+
+def add_options(parser: argparse.ArgumentParser, *, decides: bool) -> None:
+    """Add the gallery, its key, and the recogniser's options; with `decides`, the error rate too."""
+    parser.add_argument("gallery", help="a file such as people.db, postgresql://... or qdrant://...")
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument("--key-file", metavar="FILE", help="key of an encrypted gallery: 32 random bytes or more")
+    key.add_argument(
+        "--passphrase",
+        action="store_true",
+        help="ask for the passphrase of an encrypted gallery, or take $POCKETFACE_PASSPHRASE",
+    )
+    if decides:
+        limit = parser.add_mutually_exclusive_group()
+        limit.add_argument(
+            "--fpir",
+            type=float,
+            metavar="R",
+            help="false positive identification rate to keep (default: 0.01, as far as calibrated)",
+        )
+        limit.add_argument("--threshold", type=float, metavar="X", help="cosine similarity to decide by")
+    common.add_recognizer_options(parser)
+
+
+def passphrase(args: argparse.Namespace) -> str | None:
+    """The passphrase from the environment or the terminal, None when none was asked for."""
+    if not args.passphrase:
+        return None
+    given = os.environ.get("POCKETFACE_PASSPHRASE")
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise InputError("no terminal to ask for the passphrase on; set POCKETFACE_PASSPHRASE")
+    return getpass.getpass("passphrase: ")
+
+
+def secret(args: argparse.Namespace) -> Secret | None:
+    """The key that the options give."""
+    from pocketface.gallery.encryption import Secret
+
+    phrase = passphrase(args)
+    return None if phrase is None and args.key_file is None else Secret(passphrase=phrase, key_file=args.key_file)
+
+
+def open_gallery(
+    args: argparse.Namespace, recognizer: FaceRecognizer | None = None, *, create: bool = False
+) -> Gallery:
+    """The gallery that the options of `add_options` describe."""
+    recognizer = recognizer or common.recognizer(args)
+    return recognizer.gallery(
+        args.gallery,
+        passphrase=passphrase(args),
+        key_file=args.key_file,
+        create=create,
+        fpir=getattr(args, "fpir", None),
+        threshold=getattr(args, "threshold", None),
+    )
+
+
+def say_limits(gallery: Gallery) -> None:
+    """Tell on stderr when the decision promises less than usual."""
+    note = gallery.operating().note
+    if note is not None:
+        common.complain(f"note: {note}")
+
+
+def folder_photos(folder: str) -> dict[str, list[str]]:
+    """Photos of a folder that has one folder a person, by name.
+
+    Raises:
+        InputError: there is no such folder, or nobody in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"{folder}: no such folder; one folder a person is expected in it")
+    people = {
+        person.name: [str(file) for file in sorted(person.rglob("*")) if file.suffix.lower() in common.PICTURES]
+        for person in sorted(root.iterdir())
+        if person.is_dir() and not person.name.startswith(".")
+    }
+    if not any(people.values()):
+        raise InputError(f"{folder}: no photos; one folder a person is expected in it")
+    return people
+
+
+def match_json(match: Match | None) -> dict[str, object] | None:
+    """A match as JSON values, or None for unknown."""
+    if match is None:
+        return None
+    return {
+        "person": match.person,
+        "similarity": round(match.similarity, 4),
+        "margin": None if match.margin is None else round(match.margin, 4),
+        "runner_up": match.runner_up,
+        "ambiguous": match.ambiguous,
+        "threshold": round(match.threshold.value, 4),
+        "fmr": match.threshold.fmr,
+        "fpir": match.fpir,
+    }
