@@ -153,7 +153,7 @@ class FaceDetector:
     def _run(self, views: list[_View]) -> list[list[Face]]:
         """Run views through the graph, those of equal size together."""
         results: list[list[Face]] = [[] for _ in views]
-        limit = min(self.card.input.batch or _MAX_BATCH, _MAX_BATCH)
+        limit = min(self.network.batch or _MAX_BATCH, _MAX_BATCH)
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, view in enumerate(views):
             by_size.setdefault(view.canvas.shape, []).append(index)

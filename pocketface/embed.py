@@ -82,7 +82,7 @@ class Embedder:
     def _raw(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert self.card.output is not None
         name, dim = self.card.output.name, self.card.output.dim
-        limit = min(self.card.input.batch or _MAX_BATCH, _MAX_BATCH)
+        limit = min(self.network.batch or _MAX_BATCH, _MAX_BATCH)
         raw = np.empty((len(crops), dim), np.float32)
         for start in range(0, len(crops), limit):
             part = crops[start : start + limit]

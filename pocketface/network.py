@@ -79,8 +79,13 @@ class Network:
                     self._sessions[os.getpid()] = session
         return session
 
+    @property
+    def batch(self) -> int | None:
+        """The most pictures the graph takes in one call, None for any number."""
+        return self.card.input.batch or self.session.inputs[0].shape[0]
+
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Run the graph on pictures of one size, at most as many as the card's `input.batch`.
+        """Run the graph on pictures of one size, at most `batch` of them.
 
         Args:
             pixels: uint8 `(n, h, w, 3)`, RGB.
