@@ -1,8 +1,7 @@
-"""YuNet as a teacher: faces with five landmarks in a picture, by ONNX Runtime.
+"""Detectors as training sees them, YuNet (the teacher) and our own: pictures in, arrays of faces out.
 
-The graph (MIT / Apache-2.0) takes BGR pixels 0..255 of shape (n, 3, h, w), h and w multiples of 32.
-For stride s in 8, 16, 32 it answers cls, obj (n, cells, 1), bbox (n, cells, 4), kps (n, cells, 10);
-a cell (i, j) has the prior (j, i) * s, a centre offset in strides and a logarithmic size.
+Coordinates count from the corner of the first pixel: so does YuNet, by the mean difference between
+its points on a picture and on the mirrored one.
 """
 
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from pocketface.decoders import DECODERS, suppress
+
 Array = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
-
-STRIDES = (8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,57 +47,27 @@ class Faces:
         )
 
 
-def suppress(boxes: Array, scores: Array, iou: float) -> npt.NDArray[np.intp]:
-    """Greedy non-maximum suppression; indices of the kept boxes, best score first."""
-    order = np.argsort(-scores)
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept: list[int] = []
-    while len(order):
-        first, rest = order[0], order[1:]
-        kept.append(int(first))
-        top = np.maximum(boxes[first, :2], boxes[rest, :2])
-        bottom = np.minimum(boxes[first, 2:], boxes[rest, 2:])
-        inter = np.prod(np.clip(bottom - top, 0, None), axis=1)
-        order = rest[inter <= iou * (area[first] + area[rest] - inter)]
-    return np.array(kept, np.intp)
+class Finder:
+    """A detector's graph of a kind that `pocketface.decoders` knows, on one thread, at a picture's own scale."""
 
-
-class YuNet:
-    """The teacher, on one thread."""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: str) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
         self._names = [o.name for o in self._session.get_outputs()]
+        self._kind = kind
 
     def detect(self, picture: Picture, score: float = 0.6, iou: float = 0.45) -> Faces:
-        """Faces in `picture` (h, w, 3) uint8 RGB of any size, at its own scale."""
+        """Faces in `picture` (h, w, 3) uint8 RGB of any size."""
         high, wide = picture.shape[:2]
         canvas = np.zeros((-(-high // 32) * 32, -(-wide // 32) * 32, 3), np.uint8)
-        canvas[:high, :wide] = picture
-        blob = canvas[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32)
-        values = dict(zip(self._names, self._session.run(None, {"input": blob}), strict=True))
-        boxes, scores, points = [], [], []
-        for stride in STRIDES:
-            cls, obj = values[f"cls_{stride}"][0, :, 0], values[f"obj_{stride}"][0, :, 0]
-            conf = np.sqrt(np.clip(cls, 0, 1) * np.clip(obj, 0, 1))
-            hit = np.flatnonzero(conf >= score)
-            columns = canvas.shape[1] // stride
-            prior = np.stack([hit % columns, hit // columns], axis=1).astype(np.float32)
-            raw = values[f"bbox_{stride}"][0, hit]
-            centre = (prior + raw[:, :2]) * stride
-            half = np.exp(raw[:, 2:]) * stride / 2
-            boxes.append(np.concatenate([centre - half, centre + half], axis=1))
-            scores.append(conf[hit])
-            marks = values[f"kps_{stride}"][0, hit].reshape(-1, 5, 2)
-            points.append((marks + prior[:, None]) * stride)
-        faces = Faces(
-            np.concatenate(boxes).astype(np.float32),
-            np.concatenate(scores).astype(np.float32),
-            np.concatenate(points).astype(np.float32),
-        )
+        canvas[:high, :wide] = picture if self._kind == "pocketface" else picture[:, :, ::-1]
+        blob = canvas.transpose(2, 0, 1)[None].astype(np.float32)
+        values = dict(zip(self._names, self._session.run(None, {self._input: blob}), strict=True))
+        found = DECODERS[self._kind](values, 1, canvas.shape[:2], score)[0]
+        faces = Faces(found.boxes, found.scores, found.landmarks)
         return faces.take(suppress(faces.boxes, faces.scores, iou))
 
     def detect_at(self, picture: Picture, side: int, margin: float, score: float = 0.6) -> Faces:
@@ -113,3 +82,10 @@ class YuNet:
         pad = round(side * margin)
         framed = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         return self.detect(np.asarray(framed, np.uint8), score).moved(1 / scale, -pad / scale, -pad / scale)
+
+
+class YuNet(Finder):
+    """The teacher."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "yunet")

@@ -85,15 +85,14 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from training.detector.collection import held_out, read_all
     from training.detector.evaluate import compare
-    from training.detector.student import Student
     from training.detector.truth import caltech
-    from training.yunet import YuNet
+    from training.yunet import Finder, YuNet
 
     _present(options.graph, options.scenes, options.teacher)
     items = [item for item in read_all(options.scenes) if held_out(item.name)]
     items = items[: options.limit or None]
     truth = caltech(options.caltech) if options.caltech else {}
-    ours, yunet = Student(options.graph), YuNet(options.teacher)
+    ours, yunet = Finder(options.graph, "pocketface"), YuNet(options.teacher)
     detectors = {"ours": lambda p: ours.detect(p, 0.05), "yunet": lambda p: yunet.detect(p, 0.05)}
     figures = compare(detectors, items, truth, options.side)
     text = json.dumps(figures, indent=1)

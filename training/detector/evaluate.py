@@ -93,7 +93,7 @@ def compare(
             table = overlap(found.boxes, faces.boxes)
             shown = _right(found.points, marks, found.boxes)
             loose = table.max(axis=1, initial=0) > 0.3
-            known = loose | shown.any(axis=1) | _centred(found.boxes, faces.boxes)
+            known = loose | shown.max(axis=1, initial=False) | _centred(found.boxes, faces.boxes)
             for tally in (labels[name], hands[name]) if len(marks) else (labels[name],):
                 tally.pictures += 1
                 tally.wrong += found.scores[~known].tolist()
@@ -126,7 +126,7 @@ def _centred(found: Array, boxes: Array) -> npt.NDArray[np.bool_]:
     """Which detections (n) have their centre in a label: another idea of the same face's box."""
     centre = (found[:, None, :2] + found[:, None, 2:]) / 2
     inside = (centre > boxes[None, :, :2]) & (centre < boxes[None, :, 2:])
-    return np.asarray(inside.all(axis=2).any(axis=1), bool)
+    return np.asarray(inside.all(axis=2).max(axis=1, initial=False), bool)
 
 
 def _error(points: Array, marks: Array) -> float:

@@ -6,7 +6,8 @@ Seen smaller and inside a margin they are found, and the mean over scales wavers
 
 import numpy as np
 
-from training.yunet import Array, Faces, Picture, YuNet, suppress
+from pocketface.decoders import suppress
+from training.yunet import Array, Faces, Picture, YuNet
 
 SCALES = ((480, 1 / 15, False), (240, 0.2, True), (112, 0.3, False))
 """Longer side in pixels (the first: at most, small pictures stay small), margin as a fraction, mirrored."""

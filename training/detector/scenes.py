@@ -119,16 +119,17 @@ class Maker:
         wide, high = rect[2] - rect[0], rect[3] - rect[1]
         sure = np.flatnonzero(faces.scores >= FACE)
         if side is None or not len(sure):
-            reduce = 1
-            pixels = item.pixels()
-            scale = max(wide / pixels.shape[1], high / pixels.shape[0]) * self._log(0.7, 2.5)
-            focus = np.array([pixels.shape[1], pixels.shape[0]]) * rng.uniform(0.3, 0.7, 2)
+            reduce = 1 if rng.random() < 0.4 else 2
+            pixels = item.pixels(reduce)
+            whole = np.array([pixels.shape[1], pixels.shape[0]]) * reduce
+            scale = max(wide / whole[0], high / whole[1]) * self._log(0.7, 2.5)
+            focus = whole * rng.uniform(0.3, 0.7, 2)
         else:
             chosen = faces.boxes[int(rng.choice(sure))]
             own = float(np.sqrt(np.prod(chosen[2:] - chosen[:2])))
             scale = min(side / own, 5.0)
             focus = (chosen[:2] + chosen[2:]) / 2
-            reduce = 4 if scale < 0.2 else 2 if scale < 0.4 else 1
+            reduce = 4 if scale < 0.25 else 2 if scale < 0.5 else 1
             pixels = item.pixels(reduce)
         reduced = 1 / reduce
         if rng.random() < 0.5:
@@ -174,7 +175,8 @@ class Maker:
         if x2 - x1 < 2 or y2 - y1 < 2:
             return
         matrix = matrix.copy()
-        matrix[:, 2] -= (x1, y1)
+        # Here (0, 0) is a pixel's corner; OpenCV's is its centre.
+        matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5 - np.array([x1, y1])
         part = np.ascontiguousarray(canvas[y1:y2, x1:x2])
         cv2.warpAffine(pixels, matrix, (x2 - x1, y2 - y1), part, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
         canvas[y1:y2, x1:x2] = part

@@ -21,8 +21,8 @@ from training.detector.scenes import Maker, Scene
 from training.muon import Muon, is_matrix
 from training.networks.detector import Detector
 
-SIZES = ((192, 26), (256, 16), (320, 10))
-"""Side of a batch's scenes in pixels, and how many: equal work; half as many in a run's first half."""
+SIZES = ((160, 18), (224, 10), (320, 5))
+"""Side of a batch's scenes in pixels, and how many: about equal work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class Run:
         self.folder, self.recipe, self.state = folder, recipe, State()
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        self.network = Detector().to(memory_format=torch.channels_last).train()
+        self.network = Detector().train()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network)
         matrices = [p for p in self.network.parameters() if is_matrix(p)]
         known = {id(p) for p in matrices}
@@ -148,8 +149,6 @@ class Run:
         sums: dict[str, float] = {}
         while self.state.seconds < 60 * self.recipe.minutes:
             size, count = SIZES[int(sizes.integers(len(SIZES)))]
-            if self.state.seconds < 30 * self.recipe.minutes:
-                count //= 2
             terms = self.step(batch_of([maker.scene(size) for _ in range(count)]))
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value

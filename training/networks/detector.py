@@ -28,18 +28,18 @@ def unit(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -
 
 
 class Block(nn.Module):
-    """Depthwise 3x3, ReLU, pointwise, a sum with the input where shapes agree, ReLU."""
+    """Depthwise 3x3, pointwise, batch norm, a sum with the input where shapes agree, ReLU."""
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
-        self.depthwise = nn.Sequential(*unit(c_in, c_in, 3, stride, c_in), nn.ReLU())
+        self.depthwise = nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False)
         self.pointwise = nn.Sequential(*unit(c_in, c_out, 1))
         self.sums = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c_in, h, w) to (n, c_out, h / stride, w / stride)."""
         y: Tensor = self.pointwise(self.depthwise(x))
-        return F.relu(x + y) if self.sums else F.relu(y)
+        return F.relu(y.add_(x) if self.sums else y, inplace=True)
 
 
 class Head(nn.Module):
@@ -78,7 +78,7 @@ class Detector(nn.Module):
         first, second, third = widths
         self.scale = SCALE
         self.stem = nn.Sequential(
-            *unit(3, first, 3, 2), nn.ReLU(), *unit(first, second, 3, 2), nn.ReLU(), Block(second, second)
+            *unit(3, first, 3, 2), nn.ReLU(inplace=True), *unit(first, second, 3, 2), nn.ReLU(inplace=True)
         )
         stages = []
         for level, depth in enumerate(depths):

@@ -165,8 +165,8 @@ def run(options: argparse.Namespace) -> Counter[str]:
     if not cache.is_file():
         shards = sorted({row["shard"] for row in given})
         faces = (face for shard in shards for _, face in guard.faces_of(options.given / shard))
-        prints = [crops.fingerprint(face) for face in tqdm(faces, "given faces", mininterval=5)]
-        np.save(cache, np.array(prints, np.uint64).reshape(-1, 4))
+        values = [crops.fingerprint(face) for face in tqdm(faces, "given faces", mininterval=5)]
+        np.save(cache, np.array(values, np.uint64).reshape(-1, 4))
     for value in np.load(cache):
         seen.add_print(value)
     done: set[str] = set()
@@ -190,9 +190,9 @@ def run(options: argparse.Namespace) -> Counter[str]:
                 continue
             hashes.add(digest)
             known = known_set(picture.source)
-            faces = crops.find(teacher, pixels, known.single, options.score)
+            found = crops.find(teacher, pixels, known.single, options.score)
             outcome = "no face"
-            for number, points in enumerate(faces.points):
+            for number, points in enumerate(found.points):
                 face, side = crops.crop(pixels, points)
                 value = crops.fingerprint(face)
                 if side < options.min_face:
