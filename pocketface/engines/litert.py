@@ -8,6 +8,13 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from pocketface.engines.messages import (
+    built_for_numpy_1,
+    cannot_import,
+    first_line,
+    is_numpy_mismatch,
+    numpy_2,
+)
 from pocketface.engines.protocol import TensorInfo
 from pocketface.errors import EngineError, ModelError
 
@@ -16,50 +23,50 @@ if TYPE_CHECKING:
 
 # Newest name first; tflite_runtime ended in 2023, except in Termux.
 _MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
+_REMEDY = 'pip install "pocketface[tflite]" (ai-edge-litert)'
 
 
 def _interpreter_class() -> Any:
     broken = []
     for name in _MODULES:
-        if find_spec(name.split(".")[0]) is None:
+        package = name.split(".")[0]
+        if find_spec(package) is None:
+            continue
+        if _is_of_2023(package) and numpy_2():
+            broken.append(built_for_numpy_1(package, _REMEDY))
             continue
         try:
             return import_module(name).Interpreter
-        except (
-            ImportError,
-            AttributeError,
-        ) as error:  # AttributeError: numpy 1's _ARRAY_API is gone in numpy 2
-            broken.append(_broken(name.split(".")[0], error))
+        except ImportError as error:
+            mismatch = is_numpy_mismatch(error)
+            broken.append(built_for_numpy_1(package, _REMEDY) if mismatch else cannot_import(package, error))
     if broken:
         raise EngineError("; ".join(broken))
-    raise EngineError('no LiteRT is installed: pip install "pocketface[tflite]"')
+    raise EngineError(f"no LiteRT is installed: {_REMEDY}")
+
+
+def _is_of_2023(package: str) -> bool:
+    """Whether it is tflite-runtime 2.14 or older, built for numpy 1.
+
+    Beside numpy 2 it imports, and ends in a SystemError or a crash when the first interpreter is made.
+    """
+    if package != "tflite_runtime":
+        return False
+    major, _, minor = _version(package).partition(".")
+    return (int(major), int(minor.split(".")[0])) <= (2, 14) if major.isdigit() and minor else False
 
 
 def version() -> str:
     """Package and version of the LiteRT that is used; EngineError when none can be imported."""
     package = _interpreter_class().__module__.split(".")[0]
-    return f"{package} {metadata.version(package)}"
+    return f"{package} {_version(package)}".strip()
 
 
-def _broken(package: str, error: ImportError | AttributeError) -> str:
-    import numpy
-
-    text = str(error)
-    if numpy.lib.NumpyVersion(numpy.__version__) >= "2.0.0" and (
-        "multiarray" in text or "_ARRAY_API" in text
-    ):
-        return (
-            f"{package} was built for numpy 1 and this is numpy {numpy.__version__}: "
-            'pip install "pocketface[tflite]" (ai-edge-litert), or pip install "numpy<2"'
-        )
-    name = package.replace("_", "-")
-    return f"{name} cannot be imported ({_line(error)}): pip install --force-reinstall {name}"
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error, at most 200 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 class LiteRtSession:
@@ -86,7 +93,7 @@ class LiteRtSession:
                 self._interpreter.invoke()
                 return {name: self._interpreter.get_tensor(at) for name, at in self._output_at.items()}
         except (ValueError, RuntimeError) as error:
-            raise EngineError(f"LiteRT failed: {_line(error)}") from error
+            raise EngineError(f"LiteRT failed: {first_line(error)}") from error
 
     def _check(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         if set(feeds) != set(self._input_at):
@@ -142,8 +149,11 @@ class LiteRt:
             interpreter = interpreter_class(model_content=graph, num_threads=max(threads, 1))
             interpreter.allocate_tensors()
             return LiteRtSession(interpreter)
+        except SystemError as error:  # how a binary for another numpy fails
+            package = interpreter_class.__module__.split(".")[0]
+            raise EngineError(built_for_numpy_1(package, _REMEDY)) from error
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"LiteRT cannot load the graph: {_line(error)}") from error
+            raise ModelError(f"LiteRT cannot load the graph: {first_line(error)}") from error
 
 
 ENGINE = LiteRt()

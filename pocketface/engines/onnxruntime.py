@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pocketface.engines.messages import built_for_numpy_1, cannot_import, first_line, is_numpy_mismatch
 from pocketface.engines.protocol import TensorInfo
 from pocketface.errors import EngineError, ModelError
 
@@ -29,7 +30,10 @@ def _import() -> ModuleType:
     try:
         return import_module("onnxruntime")
     except ImportError as error:
-        raise EngineError(_broken(error)) from error
+        if is_numpy_mismatch(error):
+            remedy = "pip install --upgrade onnxruntime"
+            raise EngineError(built_for_numpy_1("onnxruntime", remedy)) from error
+        raise EngineError(cannot_import("onnxruntime", error)) from error
 
 
 def version() -> str:
@@ -42,23 +46,6 @@ def _errors() -> tuple[type[Exception], ...]:
     state = vars(import_module("onnxruntime.capi.onnxruntime_pybind11_state")).values()
     own = [item for item in state if isinstance(item, type) and issubclass(item, Exception)]
     return (*own, ValueError, TypeError, RuntimeError)
-
-
-def _broken(error: ImportError) -> str:
-    import numpy
-
-    if "numpy" in str(error).lower() or "_ARRAY_API" in str(error):
-        return (
-            f"onnxruntime does not fit numpy {numpy.__version__} ({_line(error)}): "
-            "pip install --upgrade onnxruntime, or pip install 'numpy<2'"
-        )
-    return f"onnxruntime cannot be imported ({_line(error)}): pip install --force-reinstall onnxruntime"
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error, at most 200 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
 
 
 class OnnxSession:
@@ -76,7 +63,7 @@ class OnnxSession:
         try:
             results = self._session.run(self._names, dict(feeds))
         except self._errors as error:
-            raise EngineError(f"ONNX Runtime refused the input: {_line(error)}") from error
+            raise EngineError(f"ONNX Runtime refused the input: {first_line(error)}") from error
         return dict(zip(self._names, results, strict=True))
 
 
@@ -107,7 +94,7 @@ class OnnxRuntime:
             session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except errors as error:
             raise ModelError(
-                f"ONNX Runtime {ort.__version__} cannot load the graph: {_line(error)}"
+                f"ONNX Runtime {ort.__version__} cannot load the graph: {first_line(error)}"
             ) from error
         return OnnxSession(session, errors)
 

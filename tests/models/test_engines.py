@@ -153,14 +153,30 @@ except EngineError as error:
 """
 
 
-def test_a_runtime_built_for_numpy_1_is_explained(tmp_path):
-    """The words are those of tflite-runtime 2.14 beside numpy 2."""
-    message = 'raise ImportError("numpy.core.multiarray failed to import")'
-    for module in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
-        fake(tmp_path, module, message)
-    fake(tmp_path, "tensorflow.lite", message)
+INTERPRETER = """
+class Interpreter:
+    def __init__(self, **_):
+        raise SystemError("CreateWrapperFromBuffer returned a result with an exception set")
+"""
+FAILS = 'raise ImportError("numpy.core.multiarray failed to import")'
+
+
+@pytest.mark.parametrize(
+    ("code", "version"),
+    [(INTERPRETER, "2.14.0"), (INTERPRETER, None), (FAILS, None)],
+    ids=["known by its version", "fails when used", "fails when imported"],
+)
+def test_a_runtime_built_for_numpy_1_is_explained(tmp_path, code, version):
+    """tflite-runtime 2.14 beside numpy 2 imports, then raises a SystemError; others fail to import."""
+    fake(tmp_path, "ai_edge_litert.interpreter", 'raise ImportError("not for this machine")')
+    fake(tmp_path, "tensorflow.lite", 'raise ImportError("not for this machine")')
+    fake(tmp_path, "tflite_runtime.interpreter", code)
+    if version:
+        info = tmp_path / f"tflite_runtime-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tflite-runtime\nVersion: {version}\n")
     done = isolated(LOAD.format(name="litert"), tmp_path)
-    assert "tflite_runtime was built for numpy 1 and this is numpy 2" in done.stdout, done.stderr
+    assert "tflite_runtime was built for numpy 1, this is numpy 2" in done.stdout, done.stderr
     assert 'pip install "numpy<2"' in done.stdout
 
 
@@ -176,7 +192,7 @@ def test_a_broken_package_does_not_hide_a_working_one(tmp_path):
 def test_a_broken_onnxruntime_is_explained(tmp_path):
     fake(tmp_path, "onnxruntime", 'raise ImportError("_ARRAY_API not found")')
     done = isolated(LOAD.format(name="onnxruntime"), tmp_path)
-    assert "onnxruntime does not fit numpy" in done.stdout, done.stderr
+    assert "onnxruntime was built for numpy 1" in done.stdout, done.stderr
 
 
 def test_importing_pocketface_and_listing_engines_imports_none():
