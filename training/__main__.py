@@ -80,6 +80,7 @@ def main() -> None:
     trainer = Trainer(recipe, faces, teacher, out, arguments.device)
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)
     log = out / "log.csv"
+    header = log.read_text(encoding="utf-8").partition("\n")[0].split(",") if log.is_file() else []
     bar = tqdm(initial=trainer.samples, total=recipe.samples or None, unit=" faces", disable=None)
     shown, began, first = time.monotonic(), time.monotonic(), trainer.samples
     with open(log, "a", encoding="utf-8", newline="") as stream:
@@ -89,8 +90,8 @@ def main() -> None:
             if trainer.steps % 25:
                 continue
             if writer is None:
-                writer = csv.DictWriter(stream, list(row))
-                if not stream.tell():
+                writer = csv.DictWriter(stream, header or list(row), extrasaction="ignore")
+                if not header:
                     writer.writeheader()
             writer.writerow(row)
             stream.flush()

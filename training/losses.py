@@ -82,11 +82,15 @@ class Hints(nn.Module):
             getattr(self, f"deviation{index}").copy_(deviation.clamp_min(floor))
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
-        """One loss a hint; maps `(n, c, h, w)`, teacher and student of the same height and width."""
+        """One loss a hint; maps `(n, c, h, w)`, teacher and student of the same height and width.
+
+        The student may give only its last maps, when those before are frozen.
+        """
         losses = []
-        for index, (layer, s, t) in enumerate(zip(self.maps, student, teacher, strict=True)):
-            target = (t - getattr(self, f"mean{index}")) / getattr(self, f"deviation{index}")
-            losses.append(F.mse_loss(layer(s), target))
+        gone = len(self.maps) - len(student)
+        for index, s in enumerate(student, start=gone):
+            mean, deviation = getattr(self, f"mean{index}"), getattr(self, f"deviation{index}")
+            losses.append(F.mse_loss(self.maps[index](s), (teacher[index] - mean) / deviation))
         return losses
 
 

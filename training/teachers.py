@@ -49,7 +49,24 @@ OFFICIAL = TeacherSpec(
     hint_channels=(64, 128, 256, 512),
 )
 
-TEACHERS = {"official": OFFICIAL}
+OPEN = TeacherSpec(
+    name="open",
+    file="mobilefacenet_foamliu.onnx",
+    licence="Apache-2.0",
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    hints=(
+        "/dw_conv/relu_1/Relu_output_0",
+        "/features/features.2/Add_output_0",
+        "/features/features.4/Add_output_0",
+        "/features/features.11/Add_output_0",
+        "/features/features.14/Add_output_0",
+        "/conv2/conv2.0/Conv_output_0",
+    ),
+    hint_channels=(64, 64, 64, 128, 128, 512),
+)
+
+TEACHERS = {spec.name: spec for spec in (OFFICIAL, OPEN)}
 
 
 class _FastPReLU(nn.Module):
@@ -117,6 +134,11 @@ def expose(source: Path, outputs: Sequence[str], path: Path) -> None:
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     embedding = graph.output.pop()
+    # The exporter wrote a batch of one into the last reshape.
+    last = graph.node[-1]
+    if last.op_type == "Reshape":
+        graph.node.pop()
+        graph.node.append(onnx.helper.make_node("Flatten", last.input[:1], last.output, axis=1))
     for name in outputs:
         graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     graph.output.append(embedding)

@@ -165,6 +165,7 @@ class Trainer:
         self.network = build_student(recipe).to(self.device, memory_format=torch.channels_last)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.samples, self.steps, self.seconds = 0, 0, 0.0
+        self.prefix: kernels.Prefix | None = None
         self.quick = self.device.type == "cpu" and kernels.available()
         channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
         self.hints = losses.Hints(
@@ -203,7 +204,7 @@ class Trainer:
 
     def _stages(self, x: Tensor) -> list[Tensor]:
         if self.quick and isinstance(self.network, RectifiedPocketNet):
-            return kernels.stages(self.network, x, self.recipe.student_hints)
+            return kernels.stages(self.network, x, self.recipe.student_hints, self.prefix)
         stages: list[Tensor] = self.network.stages(x, self.recipe.student_hints)  # type: ignore[operator]
         return stages
 
@@ -245,7 +246,8 @@ class Trainer:
         if batch.maps:
             start, end = weights.hints
             weight = start * (end / start) ** self.progress
-            for index, loss in enumerate(self.hints(maps, batch.maps)):
+            gone = len(batch.maps) - len(maps)
+            for index, loss in enumerate(self.hints(maps, batch.maps), start=gone):
                 terms[f"hint{index}"] = loss.detach()
                 total = total + weight * loss
         if batch.embeddings.numel():
@@ -272,6 +274,9 @@ class Trainer:
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One update; returns the terms of the loss, before it."""
         self.network.train()
+        since, cells = self.recipe.freeze
+        if cells and self.progress >= since and not self.prefix and self.quick:
+            self._freeze(cells)
         batch = Batch(
             batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True),
             [m.to(self.device, non_blocking=True) for m in batch.maps],
@@ -295,6 +300,14 @@ class Trainer:
         if self.steps % AVERAGE_EVERY == 0:
             self._average()
         return terms
+
+    def _freeze(self, cells: int) -> None:
+        """Stem and first cells take their averaged weights, and keep them."""
+        assert isinstance(self.network, RectifiedPocketNet)
+        kept = ("stem.", *(f"cells.{index}." for index in range(cells)))
+        state = {k: v for k, v in self.average.items() if k.startswith(kept)}
+        self.network.load_state_dict(state, strict=False)
+        self.prefix = kernels.Prefix(self.network, cells)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -338,6 +351,7 @@ class Trainer:
                 "arcface": self.arcface.state_dict(),
                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                 "counts": (self.samples, self.steps, self.seconds),
+                "frozen": len(self.prefix.cells) if self.prefix else 0,
                 "rng": torch.get_rng_state(),
             },
             temporary,
@@ -348,6 +362,9 @@ class Trainer:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
+        if state.get("frozen"):
+            assert isinstance(self.network, RectifiedPocketNet)
+            self.prefix = kernels.Prefix(self.network, state["frozen"])
         self.hints.load_state_dict(state["hints"])
         if self.recipe.losses.arcface:
             self.arcface.load_state_dict(state["arcface"])

@@ -45,7 +45,8 @@ class Recipe:
     of samples and the batch size from there on. `harden` is the chance of a hardened student crop
     and the fraction of the run from which it applies. `stage_teachers` are checkpoints of the
     teacher, one for each equal part of the run (multi-step distillation). `faces` limits how many
-    are used, zero for all.
+    are used, zero for all. `freeze` is the fraction of the run from which the stem and so many cells
+    keep their averaged weights: on a CPU the first stage is half of a step's time.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Recipe:
     batches: tuple[tuple[int, int], ...] = ((0, 8), (12_000, 16))
     augmentation: Augmentation = Augmentation(light=0.15)
     harden: tuple[float, float] = (0.0, 0.0)
-    cell_by_cell: int = 0
+    freeze: tuple[float, int] = (1.0, 0)
     stage_teachers: tuple[str, ...] = ()
     bn_momentum: float = 0.02
     minutes: float = 0.0
