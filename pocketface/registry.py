@@ -84,7 +84,7 @@ def folders() -> tuple[Path, ...]:
     package = Path(__file__).resolve().parent / "models"
     if not package.is_dir():  # a checkout keeps them beside the package
         package = package.parent.parent / "models"
-    return (*own, user_folder(), package)
+    return tuple(dict.fromkeys((*own, user_folder(), package)))
 
 
 def user_folder() -> Path:
