@@ -39,12 +39,7 @@ class Conv:
     @property
     def depthwise(self) -> bool:
         """One filter a channel."""
-        return self.groups == self.weight.shape[0] and self.weight.shape[1] == 1
-
-    @property
-    def pointwise(self) -> bool:
-        """1x1, dense, stride 1, no padding: a matrix a pixel."""
-        return self.kernel == (1, 1) and self.groups == 1 and self.plain
+        return bool(self.groups == self.weight.shape[0] and self.weight.shape[1] == 1)
 
     @property
     def plain(self) -> bool:
@@ -124,7 +119,8 @@ def input_channels(user: Conv) -> NDArray[np.intp]:
     """Which channel each weight meets: `(out, in / groups)`, groups following one another."""
     out, per_group = user.weight.shape[:2]
     group = np.arange(out) // (out // user.groups)
-    return group[:, None] * per_group + np.arange(per_group)
+    columns: NDArray[np.intp] = group[:, None] * per_group + np.arange(per_group)
+    return columns
 
 
 def slopes(node: ir.Node) -> tuple[ir.Value, NDArray[np.float64]]:

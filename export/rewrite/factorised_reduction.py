@@ -65,7 +65,7 @@ def _strided_1x1(value: ir.Value) -> Conv:
 
 def _shift_source(value: ir.Value) -> ir.Value | None:
     """What `value` is, sliced `[:, :, 1:, 1:]`, in one or two Slice nodes."""
-    cut = set()
+    cut: set[int] = set()
     current: ir.Value | None = value
     while current is not None and (node := current.producer()) is not None and node.op_type == "Slice":
         starts, ends, axes, steps = (

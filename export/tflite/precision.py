@@ -1,7 +1,7 @@
 """Smaller weights, float arithmetic: a DEQUANTIZE of each constant, which XNNPACK runs once, at load.
 
-    fp16    half the size, cosine 1.0000
-    int8w   a third of the size: w ~ s q, q an integer of -127..127, one s a filter
+fp16 halves the file (cosine 1.0000); int8w, w ~ s q with integers q of -127..127 and one s a filter,
+makes it a third.
 """
 
 from __future__ import annotations

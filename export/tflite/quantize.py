@@ -132,12 +132,12 @@ class _Quantizer:
         self.graph.operators.append(Operator(operator.kind, inputs, [result], dict(operator.options)))
 
     def _convolution(self, operator: Operator) -> None:
-        data, weight, bias = (self.source.tensors[i] for i in operator.inputs)
+        weight, bias = (self.source.tensors[i] for i in operator.inputs[1:])
         if weight.data is None or bias.data is None:
             raise ModelError(f"int8: the weights of {weight.name!r} are not constant")
         axis = CHANNEL_AXIS[operator.kind]
         integers, steps = quantize_filters(weight.data, axis)
-        step, zero = self._parameters(operator.inputs[0])
+        step = self._parameters(operator.inputs[0])[0]
         values = bias.data.astype(np.float64)
         if self._root(operator.inputs[0]) == self._root(self.entry):
             # The integer zero stands for floor(mean): what it is off by, times the filters' sums.
@@ -150,7 +150,7 @@ class _Quantizer:
             self._int8(operator.inputs[0]),
             self.graph.add(Tensor(weight.name, weight.shape, "int8", integers, steps, 0, axis)),
             self.graph.add(
-                Tensor(bias.name, bias.shape, "int32", integer_bias.astype(np.int32), steps * np.float32(step))
+                Tensor(bias.name, bias.shape, "int32", integer_bias.astype(np.int32), steps * step)
             ),
         ]
         self._append(operator, inputs)
