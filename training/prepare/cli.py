@@ -11,7 +11,8 @@ import hashlib
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from training.prepare import crops, guard
 from training.prepare.pictures import Picture, contents, listing
 from training.prepare.sets import family, known_set, person
 from training.prepare.shards import Row, Writer, read_manifest
+from training.yunet import Faces, YuNet
 from training.yunet import Picture as Pixels
-from training.yunet import YuNet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,92 +133,108 @@ def _stream(sources: dict[str, Path], pictures: list[Picture]) -> Iterator[tuple
             yield from contents(sources[name], list(group))
 
 
-def run(options: argparse.Namespace) -> Counter[str]:
-    """Do what the command line says; how many pictures ended how."""
-    roots = sources(options.sources)
-    for model in (options.detector, options.embedder):
-        if not model.is_file():
-            raise InputError(f"no such model: {model}")
-    given = read_manifest(options.given)
-    people = {p.name for p in options.lfw.iterdir() if p.is_dir()} if options.lfw.is_dir() else set()
-    lfw = {person(":" + name) for name in people}
-    teacher = YuNet(options.detector)
-    first = crops.foamliu(options.embedder)
-    second = crops.insightface(options.second) if options.second.is_file() else None
-    writer = Writer(options.out, options.prefix, options.shard_size)
+@dataclass
+class Sieve:
+    """Lets a face through or says why not."""
 
-    protected = guard.Protected(first, second)
+    find: Callable[[Pixels, bool], Faces]
+    protected: guard.Protected
+    seen: guard.Seen
+    min_face: float
+
+    def sift(self, picture: Picture, data: bytes, writer: Writer) -> str:
+        """Give the faces of one picture to the writer; what became of the last of them."""
+        pixels = decode(data)
+        if pixels is None:
+            return "unreadable"
+        known = known_set(picture.source)
+        outcome = "no face"
+        for number, points in enumerate(self.find(pixels, known.single).points):
+            face, side = crops.crop(pixels, points)
+            if side < self.min_face:
+                outcome = "small"
+                continue
+            value = crops.fingerprint(face)
+            if self.seen.has_print(value) or self.seen.has(embedding := self.protected.first(face)):
+                outcome = "duplicate"
+            elif self.protected.near(face, embedding):
+                outcome = "near a protected face"
+            else:
+                outcome = "taken"
+                self.seen.add(value, embedding)
+                row = {
+                    "source": picture.source,
+                    "identity": known.identity(picture.path),
+                    "face_px": str(round(side)),
+                    "original": picture.path + (f"#{number}" if number else ""),
+                }
+                writer.add(face, row, value, embedding)
+        return outcome
+
+
+def _protected(options: argparse.Namespace, given: list[Row], teacher: YuNet) -> guard.Protected:
     held = {row["key"] for row in given if row["split"] == "heldout"}
-    held_shards = sorted({row["shard"] for row in given if row["split"] == "heldout"})
+    shards = sorted({row["shard"] for row in given if row["split"] == "heldout"})
 
-    def sacred() -> Iterator[Pixels]:
-        for shard in held_shards:
-            for key, face in guard.faces_of(options.given / shard):
-                if key in held:
-                    yield face
-        if people:
+    def faces() -> Iterator[Pixels]:
+        for shard in shards:
+            yield from (face for key, face in guard.faces_of(options.given / shard) if key in held)
+        if options.lfw.is_dir():
             yield from guard.portraits_of(options.lfw, teacher)
 
-    protected.load(lambda: tqdm(sacred(), "protected faces", mininterval=5), options.out / "protected.npz")
+    second = crops.insightface(options.second) if options.second.is_file() else None
+    made = guard.Protected(crops.foamliu(options.embedder), second)
+    made.load(lambda: tqdm(faces(), "protected faces", mininterval=5), options.out / "protected.npz")
+    return made
 
-    seen = guard.Seen()
+
+def _seen(options: argparse.Namespace, given: list[Row]) -> guard.Seen:
+    """What the given shards hold, by perceptual hash, computed once."""
     cache = options.out / "given.npy"
     if not cache.is_file():
         shards = sorted({row["shard"] for row in given})
         faces = (face for shard in shards for _, face in guard.faces_of(options.given / shard))
         values = [crops.fingerprint(face) for face in tqdm(faces, "given faces", mininterval=5)]
         np.save(cache, np.array(values, np.uint64).reshape(-1, 4))
+    seen = guard.Seen()
     for value in np.load(cache):
         seen.add_print(value)
+    return seen
+
+
+def run(options: argparse.Namespace) -> Counter[str]:
+    """Do what the command line says; how many pictures ended how, resumed runs counted in."""
+    roots = sources(options.sources)
+    for model in (options.detector, options.embedder):
+        if not model.is_file():
+            raise InputError(f"no such model: {model}")
+    given = read_manifest(options.given)
+    lfw = {person(":" + p.name) for p in options.lfw.iterdir()} if options.lfw.is_dir() else set()
+    teacher = YuNet(options.detector)
+    writer = Writer(options.out, options.prefix, options.shard_size)
+    sieve = Sieve(
+        lambda pixels, single: crops.find(teacher, pixels, single, options.score),
+        _protected(options, given, teacher),
+        _seen(options, given),
+        options.min_face,
+    )
     done: set[str] = set()
     for looked, prints, embeddings in writer.notes():
         done.update(looked)
         for value, embedding in zip(prints, embeddings, strict=True):
-            seen.add(value, embedding)
-
+            sieve.seen.add(value, embedding)
     todo = candidates(roots, given, lfw, options.per_identity)
     todo = [picture for picture in todo if f"{picture.source}/{picture.path}" not in done]
     todo = todo[: options.limit or None]
-    hashes: set[bytes] = set()
+    files: set[bytes] = set()
     with tqdm(total=len(todo), desc="pictures", mininterval=5) as bar:
         for picture, data in _stream(roots, todo):
-            bar.update()
-            name = f"{picture.source}/{picture.path}"
             digest = hashlib.sha1(data).digest()
-            pixels = None if digest in hashes else decode(data)
-            if pixels is None:
-                writer.looked_at(name, "same file" if digest in hashes else "unreadable")
-                continue
-            hashes.add(digest)
-            known = known_set(picture.source)
-            found = crops.find(teacher, pixels, known.single, options.score)
-            outcome = "no face"
-            for number, points in enumerate(found.points):
-                face, side = crops.crop(pixels, points)
-                value = crops.fingerprint(face)
-                if side < options.min_face:
-                    outcome = "small"
-                elif seen.has_print(value) or seen.has(embedding := first(face)):
-                    outcome = "duplicate"
-                elif protected.near(face, embedding):
-                    outcome = "near a protected face"
-                else:
-                    outcome = "taken"
-                    seen.add(value, embedding)
-                    writer.add(
-                        face,
-                        {
-                            "source": picture.source,
-                            "identity": known.identity(picture.path),
-                            "face_px": str(round(side)),
-                            "original": picture.path + (f"#{number}" if number else ""),
-                        },
-                        value,
-                        embedding,
-                    )
-            writer.looked_at(name, outcome)
-            if bar.n % 200 == 0:
-                bar.set_postfix(taken=writer.counts["taken"], refresh=False)
+            outcome = "same file" if digest in files else sieve.sift(picture, data, writer)
+            files.add(digest)
+            writer.looked_at(f"{picture.source}/{picture.path}", outcome)
+            bar.set_postfix(taken=writer.counts["taken"], refresh=False)
+            bar.update()
     writer.finish()
     return writer.counts
 

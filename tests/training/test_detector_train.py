@@ -1,0 +1,119 @@
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from training.detector.__main__ import main  # noqa: E402
+from training.detector.collection import Item, held_out, read, write  # noqa: E402
+from training.detector.labels import mirror  # noqa: E402
+from training.detector.scenes import Maker  # noqa: E402
+from training.detector.train import Recipe, Run, batch_of, load, usable  # noqa: E402
+from training.yunet import Faces  # noqa: E402
+
+MARKS = np.array([[-0.2, -0.15], [0.2, -0.15], [0.0, 0.05], [-0.15, 0.25], [0.15, 0.25]])
+
+
+def drawn(rng, number, faces=1):
+    """A grey picture with discs that have two dark eyes: a face that a tiny network can learn."""
+    image = rng.integers(90, 130, (120, 160, 3)).astype(np.uint8)
+    boxes, points = [], []
+    for _ in range(faces):
+        side = int(rng.integers(30, 70))
+        x, y = rng.uniform(side / 2, 160 - side / 2), rng.uniform(side / 2, 120 - side / 2)
+        cv2.circle(image, (int(x), int(y)), side // 2, (230, 190, 170), -1)
+        marks = np.array([x, y]) + MARKS * side
+        for mark in marks[:2]:
+            cv2.circle(image, tuple(int(v) for v in mark), max(side // 12, 1), (20, 20, 20), -1)
+        boxes.append([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
+        points.append(marks)
+    jpeg = np.asarray(cv2.imencode(".jpg", image[:, :, ::-1])[1], np.uint8)
+    found = Faces(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.full(faces, 0.9, np.float32),
+        np.array(points, np.float32).reshape(-1, 5, 2),
+    )
+    return Item(f"drawn/{number}", jpeg, found, faces == 0)
+
+
+@pytest.fixture(scope="module")
+def items():
+    rng = np.random.default_rng(0)
+    return [drawn(rng, i) for i in range(12)] + [drawn(rng, 100 + i, 0) for i in range(3)]
+
+
+def test_packs_give_back_what_was_written(items, tmp_path):
+    write(tmp_path / "pack-000.npz", items)
+    again = read(tmp_path / "pack-000.npz")
+    assert [item.name for item in again] == [item.name for item in items]
+    assert [item.negative for item in again] == [item.negative for item in items]
+    np.testing.assert_array_equal(again[3].faces.points, items[3].faces.points)
+    np.testing.assert_array_equal(again[3].pixels(), items[3].pixels())
+
+
+def test_one_picture_in_ten_is_held_out_and_never_used(items):
+    share = np.mean([held_out(f"set/{i}") for i in range(4000)])
+    assert 0.08 < share < 0.12
+    assert not any(usable(item) for item in items if held_out(item.name))
+
+
+def test_mirroring_twice_changes_nothing(items):
+    faces = items[0].faces
+    again = mirror(mirror(faces, 160), 160)
+    np.testing.assert_allclose(again.boxes, faces.boxes, atol=1e-4)
+    np.testing.assert_allclose(again.points, faces.points, atol=1e-4)
+    assert mirror(faces, 160).points[0, 0, 0] < mirror(faces, 160).points[0, 1, 0]
+
+
+def test_scenes_move_faces_with_their_pixels(items):
+    maker = Maker(items, 3)
+    maker._photograph = lambda image: image
+    maker._occlude = lambda scene: scene.image
+    dark = []
+    for scene in (maker.scene(192) for _ in range(40)):
+        assert scene.image.shape == (192, 192, 3)
+        assert len(scene.boxes) == len(scene.points) == len(scene.sure)
+        for box, points, sure in zip(scene.boxes, scene.points, scene.sure, strict=True):
+            if sure and box[2] - box[0] > 40:
+                x, y = points[0]
+                if 0 <= int(x) < 192 and 0 <= int(y) < 192:
+                    dark.append(int(scene.image[int(y), int(x)].max()) < 90)
+    assert len(dark) > 10
+    assert np.mean(dark) > 0.9
+
+
+def test_loss_falls_and_a_run_goes_on_where_it_stopped(items, tmp_path):
+    torch.set_num_threads(1)
+    run = Run(tmp_path, Recipe(minutes=1000, adam=5e-3))
+    maker = Maker(items, 0)
+    scenes = [maker.scene(96) for _ in range(4)]
+    first = [run.step(batch_of(scenes)) for _ in range(20)]
+    total = [terms["score"] + terms["box"] for terms in first]
+    assert total[-1] < 0.8 * total[0]
+    run.save()
+    again = Run(tmp_path, Recipe(minutes=1000, adam=5e-3))
+    assert again.state == run.state
+    for one, other in zip(run.network.parameters(), again.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    load(tmp_path / "facedet.pth")
+    assert (tmp_path / "facedet.onnx").stat().st_size > 200_000
+
+
+def test_the_command_trains_and_compares(items, tmp_path, capsys):
+    packs = tmp_path / "scenes"
+    packs.mkdir()
+    write(packs / "pack-000.npz", items)
+    assert main(["train", str(packs), "--out", str(tmp_path / "run"), "--minutes", "0.01"]) == 0
+    with (tmp_path / "run" / "run.json").open() as file:
+        assert '"steps"' in file.read()
+    assert "steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "nowhere", "--out", "x"], ["export", "nowhere.pth", "x.onnx"]]
+)
+def test_bad_input_is_one_line(arguments, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("training.detector: no such file or folder: nowhere")
+    assert error.count("\n") == 1
