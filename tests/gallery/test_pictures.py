@@ -1,0 +1,151 @@
+"""Real photos through the library and the shell."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from pocketface.cli import main
+from pocketface.errors import GalleryError, ImageError, NoFaceError, QualityError, SeveralFacesError
+
+PEOPLE = ("Serena_Williams", "Tony_Blair", "George_W_Bush", "Abdullah_Gul")
+
+
+@pytest.fixture(scope="module")
+def photos(lfw):
+    """Three photos a person; one of Tony Blair's shows somebody else as well."""
+    every = {name: [str(path) for path in sorted((lfw / name).glob("*.jpg"))[:4]] for name in PEOPLE}
+    return {name: [path for path in paths if "Blair_0032" not in path][:3] for name, paths in every.items()}
+
+
+@pytest.fixture(scope="module")
+def models(shared):
+    folder = shared / "models"
+    return ["--detector", str(folder / "yunet_n_dynamic.onnx"), "--embedder", str(folder / "mobilefacenet_foamliu.onnx"),
+            "--threads", "1"]  # fmt: skip
+
+
+@pytest.fixture
+def gallery(recognizer, photos, tmp_path):
+    with recognizer.gallery(tmp_path / "people.db", threshold=0.416) as gallery:
+        for name in PEOPLE[:3]:
+            gallery.enroll(name, photos[name][:2])
+        yield gallery
+
+
+def test_known_people_are_named_and_strangers_are_not(gallery, photos):
+    for name in PEOPLE[:3]:
+        (match,) = gallery.identify(photos[name][2])
+        assert match.person == name
+        assert match.margin > 0.1
+    assert gallery.identify(photos["Abdullah_Gul"][0]) == [None]
+
+
+def test_each_face_of_a_group_gets_its_answer(gallery, photos):
+    strip = np.concatenate([np.asarray(Image.open(photos[name][2])) for name in PEOPLE], axis=1)
+    faces = gallery.recognizer.analyze(strip, channel_order="rgb")
+    matches = gallery.match(faces)
+    by_place = [matches[i] for i in np.argsort([face.bbox[0] for face in faces])]
+    assert [match and match.person for match in by_place] == [*PEOPLE[:3], None]
+
+
+def test_enrolling_the_same_photo_again_changes_nothing(gallery, photos):
+    done = gallery.enroll(PEOPLE[0], photos[PEOPLE[0]])
+    assert (done.added, done.known) == (1, 2)
+
+
+def test_the_same_person_under_another_name_is_noticed(gallery, photos):
+    assert "already as Tony_Blair" in gallery.enroll("anthony", photos["Tony_Blair"][2]).warnings[0]
+    audit = gallery.audit()
+    assert ("Tony_Blair", "anthony") in {(pair.first, pair.second) for pair in audit.close}
+
+
+def test_bad_photos_are_refused_with_the_reason_and_nothing_is_stored(gallery, photos, tmp_path):
+    good = photos["Abdullah_Gul"][0]
+    picture = Image.open(good)
+    two = np.concatenate([np.asarray(picture), np.asarray(Image.open(photos["Tony_Blair"][2]))], axis=1)
+    truncated = tmp_path / "truncated.jpg"
+    truncated.write_bytes(open(good, "rb").read()[:3000])
+    for bad, error, reason in (
+        (picture.filter(ImageFilter.GaussianBlur(6)), QualityError, "blurred"),
+        (picture.resize((100, 100)), QualityError, "pixels wide"),
+        (two, SeveralFacesError, "2 faces"),
+        (np.full((250, 250, 3), 128, np.uint8), NoFaceError, "no face"),
+        (str(truncated), ImageError, r"truncated\.jpg"),
+    ):
+        with pytest.raises(error, match=reason):
+            gallery.enroll("abdullah", [good, bad])
+    assert "abdullah" not in {person.name for person in gallery.people()}
+
+
+def test_reembedding_with_another_model(gallery, photos, shared):
+    from pocketface import FaceRecognizer
+
+    other = FaceRecognizer(
+        shared / "models" / "yunet_n_dynamic.onnx", shared / "models" / "peers" / "w600k_mbf.onnx", threads=1
+    )
+    with pytest.raises(GalleryError, match="no photos of George_W_Bush"):
+        gallery.reembed(other, {name: photos[name][:2] for name in PEOPLE[:2]})
+    assert gallery.identify(photos["Tony_Blair"][2])[0].person == "Tony_Blair"
+    changed = gallery.reembed(other, {name: photos[name][:2] for name in PEOPLE[:3]})
+    assert changed.store.header.dim == 512
+    assert changed.identify(photos["Tony_Blair"][2])[0].person == "Tony_Blair"
+
+
+def test_the_shell(photos, models, tmp_path, capsys, monkeypatch):
+    """What the README shows, with the network out of reach."""
+    monkeypatch.setattr(socket.socket, "connect", None)
+    monkeypatch.setenv("POCKETFACE_PASSPHRASE", "sesame")
+    db = str(tmp_path / "people.db")
+    key = ["--passphrase"]
+
+    def run(*arguments):
+        status = main([*arguments, *models])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    for name in PEOPLE[:2]:
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for photo in photos[name][:2]:
+            shutil.copy(photo, folder)
+    Image.new("RGB", (200, 200)).save(tmp_path / "photos" / PEOPLE[0] / "black.png")
+
+    status, out, err = run("enroll", db, "--folder", str(tmp_path / "photos"), *key)
+    assert status == 2
+    assert out.splitlines() == [f"{name}: 2 photos enrolled" for name in sorted(PEOPLE[:2])]
+    assert "black.png: no face found" in err
+    status, out, _ = run("enroll", db, PEOPLE[2], *photos[PEOPLE[2]][:2], *key)
+    assert (status, out) == (0, "George_W_Bush: 2 photos enrolled\n")
+
+    status, out, _ = run("identify", db, photos["Tony_Blair"][2], *key, "--threshold", "0.416")
+    assert status == 0
+    assert "Tony_Blair (similarity 0." in out
+    status, out, _ = run("identify", db, photos["Abdullah_Gul"][0], *key, "--threshold", "0.416", "--json")
+    document = json.loads(out)
+    assert status == 1
+    assert [face["match"] for face in document["photos"][0]["faces"]] == [None]
+
+    assert "wrong key" in (monkeypatch.setenv("POCKETFACE_PASSPHRASE", "x"), run("gallery", db, *key))[1][2]
+    monkeypatch.setenv("POCKETFACE_PASSPHRASE", "sesame")
+    status, out, _ = run("gallery", db, *key)
+    assert status == 0
+    assert "3 people" in out
+    assert ", encrypted," in out
+    status, out, _ = run("gallery", db, "--audit", *key, "--threshold", "0.416", "--json")
+    assert json.loads(out)["close"] == []
+    assert run("forget", db, "Tony_Blair", *key)[:2] == (0, "Tony_Blair: forgotten, 2 templates removed\n")
+    status, _, err = run("forget", db, "Tony_Blair", *key)
+    assert status == 2
+    assert err.count("\n") == 1
+    status, out, _ = run("gallery", db, "--log", *key)
+    assert [line.split()[1] for line in out.splitlines()] == ["enroll", "enroll", "enroll", "forget"]
+    assert "Tony_Blair" not in out
+    status, _, err = run("identify", str(tmp_path / "none.db"), photos["Tony_Blair"][0])
+    assert status == 2
+    assert "enrol somebody first" in err
