@@ -18,6 +18,18 @@ from pathlib import Path
 from pocketface.errors import InputError, PocketfaceError
 
 
+TERMS = {
+    "licence": "Apache-2.0",
+    "teacher": "YuNet-n (MIT / Apache-2.0), pseudo-labels on whole pictures",
+    "data": (
+        "Trained from random weights on pictures of public research sets (Caltech 10k Web Faces, CelebA,"
+        " UTKFace, All-Age-Faces, face-mask and street pictures found in public repositories), which were"
+        " collected for research and are not shipped; see training/detector/README.md"
+    ),
+}
+"""What a card must say about the weights."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     shared = Path(__file__).resolve().parents[3] / "shared"
@@ -94,8 +106,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     truth = caltech(options.caltech) if options.caltech else {}
     ours, yunet = Finder(options.graph, "pocketface"), YuNet(options.teacher)
     detectors = {"ours": lambda p: ours.detect(p, 0.05), "yunet": lambda p: yunet.detect(p, 0.05)}
-    figures = compare(detectors, items, truth, options.side)
-    text = json.dumps(figures, indent=1)
+    report: dict[str, object] = dict(TERMS)
+    run = options.graph.with_name("run.json")
+    if run.is_file():
+        report["run"] = json.loads(run.read_text())
+    report["longer side, pixels"] = options.side
+    report["figures"] = compare(detectors, items, truth, options.side)
+    text = json.dumps(report, indent=1)
     print(text)
     if options.json:
         options.json.write_text(text + "\n")
