@@ -17,7 +17,6 @@ from pathlib import Path
 
 from pocketface.errors import InputError, PocketfaceError
 
-
 TERMS = {
     "licence": "Apache-2.0",
     "teacher": "YuNet-n (MIT / Apache-2.0), pseudo-labels on whole pictures",
