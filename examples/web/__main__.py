@@ -8,14 +8,15 @@ from pathlib import Path
 
 from examples.web.server import serve
 from examples.web.site import Site, SiteError
+from pocketface.errors import PocketfaceError
 
 
 def main() -> int:
     """Serve the page, or write it out for another web server."""
     parser = argparse.ArgumentParser(prog="python -m examples.web", description=main.__doc__)
     parser.add_argument("--port", type=int, default=8000, help="port on localhost (default: 8000; 0: any free one)")
-    parser.add_argument("--detector", type=Path, metavar="CARD", help="JSON card of another detector (ONNX)")
-    parser.add_argument("--embedder", type=Path, metavar="CARD", help="JSON card of another embedder (ONNX)")
+    parser.add_argument("--detector", metavar="MODEL", help="name or path of another detector")
+    parser.add_argument("--embedder", metavar="MODEL", help="name or path of another embedder")
     parser.add_argument("--out", type=Path, help="write the files of the page into this folder instead of serving them")
     args = parser.parse_args()
     try:
@@ -25,7 +26,7 @@ def main() -> int:
             print(f"wrote {len(site.files)} files to {args.out}")
             return 0
         server = serve(site, args.port)
-    except (SiteError, OSError) as error:
+    except (SiteError, PocketfaceError, OSError) as error:
         print(f"examples.web: {error}", file=sys.stderr)
         return 2
     print(f"http://localhost:{server.server_address[1]}/  (stop with Ctrl-C)", flush=True)

@@ -9,8 +9,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketface import registry
+from pocketface.errors import ModelError
+
 HERE = Path(__file__).resolve().parent
-MODELS = HERE.parent.parent / "models"
 RUNTIME = HERE / "node_modules" / "onnxruntime-web" / "dist"
 
 OWN = (
@@ -34,7 +36,7 @@ RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-sim
 
 
 class SiteError(Exception):
-    """A file of the page is missing; the message says how to get it."""
+    """ONNX Runtime Web is missing; the message says how to get it."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,21 @@ class Site:
     files: dict[str, bytes]
 
     @classmethod
-    def build(cls, *, detector: Path | None = None, embedder: Path | None = None) -> Site:
+    def build(cls, *, detector: str | None = None, embedder: str | None = None) -> Site:
         """Collect the files.
 
         Args:
-            detector: card of the detector; None takes the one in `models/`.
-            embedder: card of the embedder; None takes the one in `models/`.
+            detector: name or path of a detector; None takes pocketface's default.
+            embedder: name or path of an embedder; None takes pocketface's default.
 
         Raises:
-            SiteError: a graph or the npm package is missing.
+            ModelError: a model is missing, damaged, or no ONNX graph.
+            SiteError: the npm package is missing.
         """
         install_runtime()
         files = {name: (HERE / name).read_bytes() for name in OWN}
         files |= {f"onnxruntime/{name}": (RUNTIME / name).read_bytes() for name in RUNTIME_FILES}
-        for task, card in (("detect", detector), ("embed", embedder)):
-            files |= _model(task, card or find_card(task))
+        files |= _model("detect", detector) | _model("embed", embedder)
         files["files.js"] = _list(files)
         return cls(files)
 
@@ -90,33 +92,21 @@ def install_runtime() -> None:
         raise SiteError("`npm ci` failed in examples/web (see above); it needs the network once")
 
 
-def find_card(task: str) -> Path:
-    """The card in `models/` of the fp32 ONNX graph for "detect" or "embed" (a default one first).
-
-    Raises:
-        SiteError: there is none.
-    """
-    found = []
-    for path in sorted(MODELS.glob("*.json")):
-        card = json.loads(path.read_bytes())
-        if (card.get("task"), card.get("format"), card.get("precision")) == (task, "onnx", "fp32"):
-            found.append((not card.get("default", False), path))
-    if not found:
-        raise SiteError(f"models/ holds no fp32 ONNX graph with task {task!r}; name a card with --detector, --embedder")
-    return min(found)[1]
-
-
-def _model(task: str, path: Path) -> dict[str, bytes]:
+def _model(task: str, choice: str | None) -> dict[str, bytes]:
     """A card and its graph under the fixed names that the page asks for."""
-    try:
-        card = json.loads(path.read_bytes())
-        graph = (path.parent / card["file"]).read_bytes()
-    except (OSError, ValueError, KeyError) as error:
-        raise SiteError(f"{path}: no card with a graph beside it ({error})") from error
-    if card.get("task") != task or card.get("format") != "onnx":
-        raise SiteError(f"{path}: an ONNX graph with task {task!r} is needed here")
+    if choice is not None:
+        model = registry.find(choice, task=task)
+    else:
+        name = registry.default(task).card.name
+        forms = [model for model in registry.installed() if model.card.name == name]
+        models = [model for model in forms if (model.card.format, model.card.precision) == ("onnx", "fp32")]
+        if not models:
+            raise ModelError(f"{name}: no fp32 ONNX form is installed; name another model")
+        model = models[0]
+    if model.card.format != "onnx":
+        raise ModelError(f"{model.path}: the browser runs ONNX graphs; this is {model.card.format}")
     name = {"detect": "detector", "embed": "embedder"}[task]
-    return {f"models/{name}.json": path.read_bytes(), f"models/{name}.onnx": graph}
+    return {f"models/{name}.json": model.card.to_json().encode(), f"models/{name}.onnx": model.read()}
 
 
 def _list(files: dict[str, bytes]) -> bytes:

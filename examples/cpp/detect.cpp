@@ -1,0 +1,165 @@
+#include "detect.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace pocketface {
+namespace {
+
+constexpr double MIN_FACE = 0.05;  // smallest face looked for, as a fraction of the picture's height
+constexpr double FACE_PX = 24;     // height at which a face is found reliably
+constexpr double OVERLAP = 0.4;
+constexpr int MAX_SIDE = 2560;
+constexpr int GRID = 32;
+constexpr int CLOSE_SIDE = 192;    // second try: the picture's longer side ...
+constexpr int CLOSE_CANVAS = 320;  // ... in the middle of this much black
+
+// A picture as the graph sees it.
+struct View {
+    Picture canvas;
+    double scale_x, scale_y;
+    int left, top;
+};
+
+View view(const Picture& picture, double scale, int canvas_width, int canvas_height, bool centred) {
+    const int width = std::max(int(std::nearbyint(picture.width * scale)), 1);
+    const int height = std::max(int(std::nearbyint(picture.height * scale)), 1);
+    const Picture small = resize(picture, width, height);
+    const int left = centred ? (canvas_width - width) / 2 : 0;
+    const int top = centred ? (canvas_height - height) / 2 : 0;
+    Picture canvas(canvas_width, canvas_height);
+    for (int y = 0; y < height; y++) std::copy_n(small.at(0, y), 3 * width, canvas.at(left, top + y));
+    return {canvas, double(width) / picture.width, double(height) / picture.height, left, top};
+}
+
+int up(double length) {
+    return std::max((int(std::nearbyint(length)) + GRID - 1) / GRID, 1) * GRID;
+}
+
+View fit(const Picture& picture, const nlohmann::json& size) {
+    const double height = picture.height, width = picture.width;
+    if (!size.at(0).is_null()) {
+        const int rows = size.at(0), columns = size.at(1);
+        return view(picture, std::min({1.0, rows / height, columns / width}), columns, rows, false);
+    }
+    const double scale = std::min({1.0, FACE_PX / MIN_FACE / height, MAX_SIDE / std::max(height, width)});
+    return view(picture, scale, up(width * scale), up(height * scale), false);
+}
+
+// Faces that fill or overflow the frame: smaller, with a margin.
+View fit_close(const Picture& picture, const nlohmann::json& size) {
+    const int rows = size.at(0).is_null() ? CLOSE_CANVAS : size.at(0).get<int>();
+    const int columns = size.at(1).is_null() ? CLOSE_CANVAS : size.at(1).get<int>();
+    const double side = CLOSE_SIDE * double(std::min(rows, columns)) / CLOSE_CANVAS;
+    return view(picture, std::min(1.0, side / std::max(picture.height, picture.width)), columns, rows, true);
+}
+
+const std::vector<float>& output(const Outputs& outputs, const std::string& name, int stride, std::size_t size) {
+    const auto found = outputs.find(name + "_" + std::to_string(stride));
+    if (found == outputs.end() || found->second.size() != size)
+        throw std::runtime_error("the detector's output " + name + " is not as expected; does its card name the right kind?");
+    return found->second;
+}
+
+// The project's own detector: logits, and distances in strides from the cell's centre.
+void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns, std::vector<Face>& faces) {
+    constexpr double LOGIT = 0;  // of the score threshold 0.5
+    const std::size_t cells = std::size_t(rows) * columns;
+    const auto& scores = output(outputs, "score", stride, cells);
+    const auto& bbox = output(outputs, "bbox", stride, 4 * cells);
+    const auto& kps = output(outputs, "kps", stride, 10 * cells);
+    for (std::size_t cell = 0; cell < cells; cell++) {
+        if (scores[cell] < LOGIT) continue;
+        const double x = cell % columns + 0.5, y = cell / columns + 0.5;
+        Face face{};
+        face.score = 1 / (1 + std::exp(-double(scores[cell])));
+        face.left = (x - bbox[cell]) * stride;
+        face.top = (y - bbox[cells + cell]) * stride;
+        face.right = (x + bbox[2 * cells + cell]) * stride;
+        face.bottom = (y + bbox[3 * cells + cell]) * stride;
+        for (int i = 0; i < 5; i++)
+            face.landmarks[i] = {(x + kps[2 * i * cells + cell]) * stride, (y + kps[(2 * i + 1) * cells + cell]) * stride};
+        faces.push_back(face);
+    }
+}
+
+// YuNet: score sqrt(cls * obj), box as centre offset and log size, from the cell's corner.
+void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, std::vector<Face>& faces) {
+    constexpr double THRESHOLD = 0.6;
+    const std::size_t cells = std::size_t(rows) * columns;
+    const auto& cls = output(outputs, "cls", stride, cells);
+    const auto& obj = output(outputs, "obj", stride, cells);
+    const auto& bbox = output(outputs, "bbox", stride, 4 * cells);
+    const auto& kps = output(outputs, "kps", stride, 10 * cells);
+    for (std::size_t cell = 0; cell < cells; cell++) {
+        Face face{};
+        face.score = std::sqrt(std::clamp(double(cls[cell]), 0.0, 1.0) * std::clamp(double(obj[cell]), 0.0, 1.0));
+        if (!(face.score >= THRESHOLD)) continue;
+        const double column = cell % columns, row = cell / columns;
+        const float* box = &bbox[4 * cell];
+        const float* points = &kps[10 * cell];
+        const double x = (column + box[0]) * stride, y = (row + box[1]) * stride;
+        const double half_width = std::exp(std::min(box[2], 20.0f)) * stride / 2;
+        const double half_height = std::exp(std::min(box[3], 20.0f)) * stride / 2;
+        face.left = x - half_width, face.right = x + half_width;
+        face.top = y - half_height, face.bottom = y + half_height;
+        for (int i = 0; i < 5; i++)
+            face.landmarks[i] = {(column + points[2 * i]) * stride, (row + points[2 * i + 1]) * stride};
+        faces.push_back(face);
+    }
+}
+
+double shared_area(const Face& a, const Face& b) {
+    const double width = std::min(a.right, b.right) - std::max(a.left, b.left);
+    const double height = std::min(a.bottom, b.bottom) - std::max(a.top, b.top);
+    return std::max(width, 0.0) * std::max(height, 0.0);
+}
+
+// Greedy non-maximum suppression.
+std::vector<Face> suppress(std::vector<Face> faces) {
+    std::stable_sort(faces.begin(), faces.end(), [](const Face& a, const Face& b) { return a.score > b.score; });
+    std::vector<Face> kept;
+    for (const Face& face : faces) {
+        const bool covered = std::any_of(kept.begin(), kept.end(), [&](const Face& better) {
+            const double shared = shared_area(better, face);
+            return shared > OVERLAP * (better.area() + face.area() - shared);
+        });
+        if (!covered) kept.push_back(face);
+    }
+    return kept;
+}
+
+std::vector<Face> search(Model& model, const View& view) {
+    const Outputs outputs = model.run(view.canvas);
+    const std::string kind = model.card().at("kind");
+    std::vector<Face> faces;
+    for (int stride : {8, 16, 32}) {
+        const int rows = view.canvas.height / stride, columns = view.canvas.width / stride;
+        if (kind == "pocketface") {
+            decode_pocketface(outputs, stride, rows, columns, faces);
+        } else if (kind == "yunet") {
+            decode_yunet(outputs, stride, rows, columns, faces);
+        } else {
+            throw std::runtime_error("detectors of the kind " + kind + " are not decoded here");
+        }
+    }
+    faces = suppress(faces);
+    auto back_x = [&](double& x) { x = (x - view.left + 0.5) / view.scale_x - 0.5; };
+    auto back_y = [&](double& y) { y = (y - view.top + 0.5) / view.scale_y - 0.5; };
+    for (Face& face : faces) {
+        back_x(face.left), back_x(face.right), back_y(face.top), back_y(face.bottom);
+        for (Point& point : face.landmarks) back_x(point.x), back_y(point.y);
+    }
+    return faces;
+}
+
+}  // namespace
+
+std::vector<Face> detect(Model& model, const Picture& picture) {
+    const auto& size = model.card().at("input").at("size");
+    const auto faces = search(model, fit(picture, size));
+    return faces.empty() ? search(model, fit_close(picture, size)) : faces;
+}
+
+}  // namespace pocketface

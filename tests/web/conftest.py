@@ -1,0 +1,170 @@
+"""The page served on localhost, and Chromium to look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.web.server import serve
+from examples.web.site import RUNTIME, RUNTIME_FILES, Site
+from pocketface import FaceRecognizer
+from pocketface.errors import ModelError
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TIMEOUT = 60_000  # milliseconds; generous, because a busy machine is no error
+
+
+@pytest.fixture(scope="session")
+def site() -> Site:
+    if not all((RUNTIME / name).is_file() for name in RUNTIME_FILES):
+        pytest.skip("needs ONNX Runtime Web: npm ci in examples/web")
+    try:
+        return Site.build()
+    except ModelError as error:
+        pytest.skip(f"needs models: {error}")
+
+
+@pytest.fixture(scope="session")
+def models(site: Site, tmp_path_factory) -> Path:
+    """The models as the page gets them, in files for Python."""
+    folder = tmp_path_factory.mktemp("site")
+    site.write(folder)
+    return folder / "models"
+
+
+@pytest.fixture(scope="session")
+def recognizer(models: Path) -> FaceRecognizer:
+    paths = {}
+    for name in ("detector", "embedder"):
+        # The page's fixed file names are not the cards'; Python wants a graph under its card's name.
+        file = json.loads((models / f"{name}.json").read_bytes())["file"]
+        folder = models / name
+        folder.mkdir()
+        paths[name] = folder / file
+        shutil.copy(models / f"{name}.onnx", paths[name])
+        shutil.copy(models / f"{name}.json", paths[name].with_suffix(".json"))
+    return FaceRecognizer(**paths, engine="onnxruntime", threads=1)
+
+
+@pytest.fixture(scope="session")
+def address(site: Site) -> Iterator[str]:
+    with serving(site) as server:
+        yield f"http://localhost:{server.server_address[1]}/"
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[ThreadingHTTPServer]:
+    """Run a server in a thread."""
+    server = serve(site, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def playwright():
+    with sync_api.sync_playwright() as playwright:
+        yield playwright
+
+
+def launch(playwright, *flags: str):
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    return playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, faces, tmp_path_factory):
+    """Chromium whose camera shows the first of `faces`."""
+    video = tmp_path_factory.mktemp("camera") / "face.y4m"
+    write_video(video, faces[0])
+    browser = launch(playwright, "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={video}")
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def faces(photos: Path) -> list[Path]:
+    """The repository's own portraits."""
+    found = sorted(Path("/work/shared/data/portraits").glob("*.jpg"))
+    if len(found) < 3:
+        pytest.skip("needs the portraits in examples/photos")
+    return found
+
+
+@pytest.fixture
+def context(browser):
+    """A visitor's profile without anything stored."""
+    context = browser.new_context()
+    context.set_default_timeout(TIMEOUT)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def loaded(browser, address: str):
+    """The page, loaded once because that takes a second or two; it must ask nobody else for anything."""
+    context = browser.new_context()
+    context.set_default_timeout(TIMEOUT)
+    addresses: list[str] = []
+    errors: list[str] = []
+    context.on("request", lambda request: addresses.append(request.url))
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(address)
+    ready(page)
+    yield page
+    context.close()
+    assert [url for url in addresses if not url.startswith((address, f"blob:{address}"))] == []
+    assert errors == []
+
+
+@pytest.fixture
+def page(loaded):
+    """The loaded page, at a desktop's size and without the camera's permission."""
+    loaded.set_viewport_size({"width": 1100, "height": 900})
+    yield loaded
+    loaded.context.clear_permissions()
+
+
+def ready(page) -> None:
+    sync_api.expect(page.locator("#state")).to_contain_text("Ready", timeout=TIMEOUT)
+
+
+def write_video(path: Path, photo: Path) -> None:
+    """A film of one frame, 640 x 480, YUV 4:2:0, as Chromium's fake camera reads it."""
+    frame = Image.new("RGB", (640, 480))
+    with Image.open(photo) as image:
+        image.thumbnail((480, 480))
+        frame.paste(image, ((640 - image.width) // 2, 0))
+    luma, blue, red = np.moveaxis(np.asarray(frame.convert("YCbCr")), 2, 0)
+    planes = [luma, blue[::2, ::2], red[::2, ::2]]
+    path.write_bytes(b"YUV4MPEG2 W640 H480 F5:1 Ip A1:1 C420\nFRAME\n" + b"".join(plane.tobytes() for plane in planes))
