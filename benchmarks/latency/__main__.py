@@ -88,11 +88,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.plain is not None:
         whole += peer.make(yunet, lambda path, p: contestants.opencv_pipeline(path, args.plain, p), photos)
     whole += [contestants.pipeline(finder, model, photos) for finder in finders for model in models[:2]]
-    whole += peer.make(
-        "det_500m.onnx",
-        lambda path, p: contestants.insightface_pipeline(path, args.peers / "peers/w600k_mbf.onnx", p),
-        photos,
-    )
+    for build in (contestants.insightface_pipeline, contestants.uniface_pipeline):
+        whole += peer.make("det_500m.onnx", build, photos)
 
     able = floor.limits()
     report: dict[str, Any] = {
@@ -147,7 +144,7 @@ class _Peers:
         try:
             return [build(self.folder / file, data)]
         except ImportError as error:
-            self.missing[file] = str(error)
+            self.missing[f"{file} ({error.name})"] = "the package is not installed"
             return []
 
 

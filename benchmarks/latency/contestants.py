@@ -5,6 +5,10 @@ A peer whose package or graph is missing is left out and named as such: nothing 
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
     from pocketface.registry import Model
 
     Pixels = NDArray[np.uint8]
+
+
+W600K = Path("peers", "w600k_mbf.onnx")
+"""InsightFace's small recogniser, relative to the folder of the peers' graphs."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +139,14 @@ def opencv_pipeline(yunet: Path, graph: Path, photos: Sequence[Path]) -> Contest
     )
 
 
-def insightface_pipeline(scrfd: Path, arcface: Path, photos: Sequence[Path]) -> Contestant:
+def insightface_pipeline(scrfd: Path, photos: Sequence[Path]) -> Contestant:
     """Two photos to a decision with the package insightface and its buffalo_s graphs."""
+    arcface = scrfd.parent / W600K
     from insightface.app.common import Face
     from insightface.model_zoo.arcface_onnx import ArcFaceONNX
     from insightface.model_zoo.scrfd import SCRFD
 
+    warnings.filterwarnings("ignore", module="insightface")  # deprecated calls, on every picture
     finder = SCRFD(str(scrfd), _session(scrfd))
     finder.prepare(-1, input_size=(640, 640))
     describer = ArcFaceONNX(str(arcface), _session(arcface))
@@ -150,6 +160,33 @@ def insightface_pipeline(scrfd: Path, arcface: Path, photos: Sequence[Path]) -> 
 
     return Contestant(
         f"insightface: {scrfd.name} at 640x640 + {arcface.name}",
+        lambda i: float(embed(photos[i % len(photos)]) @ embed(photos[(i + 1) % len(photos)])) > 0.4,
+    )
+
+
+def uniface_pipeline(scrfd: Path, photos: Sequence[Path]) -> Contestant:
+    """Two photos to a decision with the package uniface and the same two graphs."""
+    arcface = scrfd.parent / W600K
+    # It looks for graphs under its own names in a folder; the check of their sha256 stays.
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["UNIFACE_CACHE_DIR"] = folder
+        from uniface.constants import ArcFaceWeights, SCRFDWeights
+        from uniface.detection import SCRFD
+        from uniface.recognition import ArcFace
+
+        for source, weights in ((scrfd, SCRFDWeights.SCRFD_500M_KPS), (arcface, ArcFaceWeights.MNET)):
+            shutil.copyfile(source, Path(folder) / f"{weights.value}.onnx")
+        finder = SCRFD(model_name=SCRFDWeights.SCRFD_500M_KPS, providers=["CPUExecutionProvider"])
+        describer = ArcFace(model_name=ArcFaceWeights.MNET, providers=["CPUExecutionProvider"])
+
+    def embed(path: Path) -> NDArray[np.float32]:
+        image = _imread(path)
+        face = finder.detect(image)[0]
+        vector = np.asarray(describer.get_normalized_embedding(image, face.landmarks), np.float32)
+        return vector.reshape(-1)
+
+    return Contestant(
+        f"uniface: {scrfd.name} at 640x640 + {arcface.name}",
         lambda i: float(embed(photos[i % len(photos)]) @ embed(photos[(i + 1) % len(photos)])) > 0.4,
     )
 

@@ -1,0 +1,1 @@
+"""The package on 64-bit ARM without a board: `python -m benchmarks.arm`."""
