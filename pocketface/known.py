@@ -33,6 +33,7 @@ _IMAGENET_INPUT = InputSpec(
     (1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255)), (112, 112), "arcface-112", batch=1,
 )  # fmt: skip
 
+_PUBLISHED = "as published by the OpenCV zoo, not measured here"
 _YUNET_LICENSE = License(
     "MIT",
     "WIDER FACE (research pictures from the web)",
@@ -40,7 +41,10 @@ _YUNET_LICENSE = License(
     "the OpenCV zoo publishes the weights under MIT",
 )
 _SFACE_LICENSE = License(
-    "Apache-2.0", "MS1M-type web pictures", "yes", "the OpenCV zoo publishes the weights under Apache-2.0"
+    "Apache-2.0",
+    "web pictures of people, as used in research",
+    "yes",
+    "the OpenCV zoo publishes the weights under Apache-2.0",
 )
 _INSIGHTFACE_LICENSE = License(
     "LicenseRef-insightface-non-commercial",
@@ -145,6 +149,7 @@ KNOWN: tuple[Known, ...] = (
             "sface", "face_recognition_sface_2021dec.onnx",
             "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79", 38_696_353,
             _SFACE_LICENSE, "OpenCV zoo, SFace of December 2021", _SFACE_INPUT, OutputSpec("fc1", 128),
+            accuracy=(Accuracy("LFW", _PUBLISHED, "accuracy", 0.9940),),
         ),
         f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec.onnx",
     ),
@@ -153,7 +158,7 @@ KNOWN: tuple[Known, ...] = (
             "sface", "face_recognition_sface_2021dec_int8.onnx",
             "2b0e941e6f16cc048c20aee0c8e31f569118f65d702914540f7bfdc14048d78a", 9_896_933,
             _SFACE_LICENSE, "OpenCV zoo, SFace of December 2021, quantised", _SFACE_INPUT,
-            OutputSpec("fc1", 128), "int8",
+            OutputSpec("fc1", 128), "int8", (Accuracy("LFW", _PUBLISHED, "accuracy", 0.9932),),
         ),
         f"{_ZOO}/face_recognition_sface/face_recognition_sface_2021dec_int8.onnx",
     ),

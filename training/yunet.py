@@ -48,7 +48,7 @@ class Faces:
 
 
 class Finder:
-    """A detector's graph of a kind that `pocketface.decoders` knows, on one thread, at a picture's own scale."""
+    """A graph of a kind that `pocketface.decoders` knows, on one thread, at a picture's own scale."""
 
     def __init__(self, path: Path, kind: str) -> None:
         options = ort.SessionOptions()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from training.networks.pocketnet import VARIANTS
 from training.search.faces import halves
 from training.search.latency import CostTable
 from training.search.run import Search, Settings, search
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--second-order", action="store_true", help="differentiate through a step of the weights")
     p.add_argument("--latency", type=Path, help="table of costs from python -m benchmarks.operations")
     p.add_argument("--latency-weight", type=float, default=d.latency_weight, help="of the relative cost")
+    p.add_argument("--target", choices=sorted(VARIANTS), default=d.target, help="size whose cost counts")
     p.add_argument("--channels", type=int, default=d.channels, help="channels of the first cells' nodes")
     p.add_argument("--cells", type=int, default=d.cells, help="cells, three of which reduce")
     p.add_argument("--size", type=int, default=d.size, help="side of the faces in pixels, a multiple of 16")
@@ -52,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a search; 0 when it ran, 2 with one line on bad input."""
     a = parser().parse_args(arguments)
     torch.set_num_threads(a.threads)
+    torch.set_flush_denormal(True)
     try:
         if a.size % 16 or a.size < 32:
             raise ValueError(f"--size {a.size}: expected a multiple of 16, at least 32")
@@ -65,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings(
             channels=a.channels, cells=a.cells, size=a.size, rectify=a.rectify, second_order=a.second_order,
             batch=a.batch, weights_rate=a.weights_rate, sgd=not a.muon, architecture_rate=a.architecture_rate,
-            warm_up=a.warm_up, samples=a.samples, every=a.every, latency_weight=a.latency_weight, seed=a.seed,
+            warm_up=a.warm_up, samples=a.samples, every=a.every, latency_weight=a.latency_weight,
+            target=a.target, seed=a.seed,
         )  # fmt: skip
         search(Search(settings, (first, second), classes, table), a.out, a.minutes)
     except (ValueError, OSError) as error:

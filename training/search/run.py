@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.muon import Muon, is_matrix
+from training.networks.pocketnet import VARIANTS
 from training.search.bilevel import first_order, second_order
 from training.search.derive import derive
 from training.search.draw import draw
@@ -41,6 +42,7 @@ class Settings:
         samples: faces that the weights see in all.
         every: samples between two genotypes ("epochs").
         latency_weight: weight of expected cost over the cost at the start, 0 for none.
+        target: the size of network whose cost counts, a key of `VARIANTS`; not the one searched.
     """
 
     channels: int = 16
@@ -56,6 +58,7 @@ class Settings:
     samples: int = 500_000
     every: int = 10_000
     latency_weight: float = 0.0
+    target: str = "s128"
     seed: int = 1
 
 
@@ -90,7 +93,8 @@ class Search:
         self.architecture = torch.optim.Adam(
             self.network.architecture(), settings.architecture_rate, betas=(0.5, 0.999), weight_decay=1e-3
         )
-        self.where = places(settings.channels, settings.cells, settings.size)
+        target = VARIANTS[settings.target]
+        self.where = places(target.channels, target.cells)
         self.expected = ExpectedCost(table, self.where) if table else None
         self.cost_at_start = self._cost().item() if self.expected else 1.0
         self.samples = 0

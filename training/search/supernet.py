@@ -37,8 +37,10 @@ class MixedEdge(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """The mix of float `(n, c, h, w)` by `weights` `(candidates,)`; zero adds nothing."""
-        terms = [w * op(x) for w, op in zip(weights[1:], self.operations, strict=True)]
-        return torch.stack(terms).sum(0)
+        total = weights[1] * self.operations[0](x)
+        for weight, operation in zip(weights[2:], list(self.operations)[1:], strict=True):
+            total = torch.addcmul(total, weight, operation(x))
+        return total
 
 
 class MixedCell(nn.Module):
@@ -75,7 +77,7 @@ class MixedCell(nn.Module):
                 for source in range(2 + node)
             ]
             position += 2 + node
-            states.append(self.activation(torch.stack(incoming).sum(0)))
+            states.append(self.activation(sum(incoming[1:], incoming[0])))
         return torch.cat(states[2:], 1)
 
 
