@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,11 @@ from pocketface.cli import main
 from pocketface.errors import GalleryError, ImageError, NoFaceError, QualityError, SeveralFacesError
 
 PEOPLE = ("Serena_Williams", "Tony_Blair", "George_W_Bush", "Abdullah_Gul")
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,7 @@ def test_known_people_are_named_and_strangers_are_not(gallery, photos):
 
 
 def test_each_face_of_a_group_gets_its_answer(gallery, photos):
-    strip = np.concatenate([np.asarray(Image.open(photos[name][2])) for name in PEOPLE], axis=1)
+    strip = np.concatenate([pixels(photos[name][2]) for name in PEOPLE], axis=1)
     faces = gallery.recognizer.analyze(strip, channel_order="rgb")
     matches = gallery.match(faces)
     by_place = [matches[i] for i in np.argsort([face.bbox[0] for face in faces])]
@@ -67,10 +73,10 @@ def test_the_same_person_under_another_name_is_noticed(gallery, photos):
 
 def test_bad_photos_are_refused_with_the_reason_and_nothing_is_stored(gallery, photos, tmp_path):
     good = photos["Abdullah_Gul"][0]
-    picture = Image.open(good)
-    two = np.concatenate([np.asarray(picture), np.asarray(Image.open(photos["Tony_Blair"][2]))], axis=1)
+    picture = Image.fromarray(pixels(good))
+    two = np.concatenate([pixels(good), pixels(photos["Tony_Blair"][2])], axis=1)
     truncated = tmp_path / "truncated.jpg"
-    truncated.write_bytes(open(good, "rb").read()[:3000])
+    truncated.write_bytes(Path(good).read_bytes()[:3000])
     for bad, error, reason in (
         (picture.filter(ImageFilter.GaussianBlur(6)), QualityError, "blurred"),
         (picture.resize((100, 100)), QualityError, "pixels wide"),
