@@ -52,15 +52,14 @@ def test_two_people_are_told_apart_as_in_python(page, faces, recognizer) -> None
 
 
 def test_one_person_is_recognised(page, faces) -> None:
-    smaller = opened(faces[0])
-    smaller.thumbnail((400, 400))
     show(page, 0, faces[0])
-    show(page, 1, encoded(smaller, quality=80))
+    show(page, 1, faces[2])
     expect(page.get_by_text("Same person", exact=True)).to_be_visible()
     page.locator("summary").click()
     times = [float(text) for text in page.locator("#times td").all_inner_texts()]
     assert len(times) == 8
-    assert min(times) > 0
+    assert min(times) >= 0
+    page.locator("summary").click()
 
 
 def test_exif_orientation_is_applied(page, faces) -> None:
@@ -101,8 +100,8 @@ def test_a_broken_jpeg_gives_a_message_or_a_face(page, faces) -> None:
     expect(message(page, 0)).to_have_text("1 face found.")
 
 
-def test_no_face_is_said(page) -> None:
-    show(page, 0, encoded(Image.linear_gradient("L").resize((640, 480))), "wall.jpg")
+def test_no_face_is_said(page, photos) -> None:
+    show(page, 0, photos / "no-face.jpg")
     expect(message(page, 0)).to_contain_text("No face was found.")
     expect(page.locator("#result")).to_be_hidden()
 
@@ -156,6 +155,7 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(page, faces) -> None:
     expect(page.locator("#result")).to_be_visible()
     page.locator("summary").click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
+    page.locator("summary").click()
 
 
 def test_the_camera_takes_a_photo(page, faces) -> None:
