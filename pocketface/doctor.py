@@ -152,14 +152,13 @@ def _engine_check(name: str, timeout: float) -> Check:
 
 def _graph_checks(model: registry.Model, working: set[str], timeout: float) -> list[Check]:
     card = model.card
-    name = f"{card.name} {card.precision}"
     engine = engines.engine_of(model.path.suffix)
     if engine not in working:
-        return [Check(f"{name}, {engine}", None, f"left out: {engine} does not work here")]
+        return [Check(f"{card.file}, {engine}", None, f"left out: {engine} does not work here")]
     settings = sorted({1, default_threads(), _tuned_threads(model)})
     return [
         _probe(
-            f"{name}, {engine}, {threads} thread{'s' if threads > 1 else ''}",
+            f"{card.file}, {engine}, {threads} thread{'s' if threads > 1 else ''}",
             ["graph", str(model.path), engine, str(threads)],
             timeout,
         )

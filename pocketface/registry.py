@@ -22,7 +22,7 @@ SUFFIXES = (".onnx", ".tflite")
 
 # The first that is installed and whose card says `default`, else the first that is installed.
 PREFERRED = {
-    "embed": ("pocketnet-s128-r", "pocketnet-s128-open", "pocketnet-s128", "sface"),
+    "embed": ("pocketnet-s128-r", "pocketnet-s128-open", "pocketnet-s128-official", "sface"),
     "detect": ("facedet", "yunet", "yunet-n-dynamic"),
 }
 

@@ -61,7 +61,7 @@ def test_a_healthy_machine(folder, tiny, capsys):
     assert {check["what"] for check in report["checks"]} == {
         "onnxruntime",
         "litert",
-        "tiny fp32, onnxruntime, 1 thread",
+        "tiny.onnx, onnxruntime, 1 thread",
     }
 
 
@@ -108,7 +108,7 @@ def test_a_broken_engine_does_not_take_the_doctor_with_it(folder, tiny, tmp_path
     checks = {check.what: check for check in report.checks}
     assert checks["onnxruntime"].ok is False
     assert message in checks["onnxruntime"].message
-    assert checks["tiny fp32, onnxruntime"].ok is None
+    assert checks["tiny.onnx, onnxruntime"].ok is None
     assert not report.ok
 
 
@@ -121,7 +121,7 @@ def test_the_tuned_thread_count_is_tried(folder, tiny):
     put_checked(tiny, folder)
     tuning.store("tiny", tuning.Choice("onnxruntime", "tiny.onnx", 2, "2026-11-22", tuning.cpu_name()))
     report = doctor.examine()
-    assert "tiny fp32, onnxruntime, 2 threads" in [check.what for check in report.checks]
+    assert "tiny.onnx, onnxruntime, 2 threads" in [check.what for check in report.checks]
     assert report.tuned["tiny"].threads == 2
 
 
