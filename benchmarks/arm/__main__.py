@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _doctor(board: Board) -> None:
     """`pocketface doctor`, which tries each engine and graph in a process of its own."""
-    done = board.run(["-m", "pocketface", "doctor"])
+    done = board.run(["-m", "pocketface", "doctor", "--timeout", "900"])
     print(f"{board.cpu}: pocketface doctor, exit status {done.returncode}\n{done.stdout}")
     if done.returncode != 0:
         raise BoardError(f"{board.cpu}: pocketface doctor failed: {_last(done)}")
