@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pocketface import registry
+from pocketface.cards import ModelCard
 from pocketface.errors import ModelError, PocketfaceError
 from pocketface.registry import Model
 
@@ -93,9 +94,18 @@ def _row(model: Model, chosen: bool) -> tuple[str, ...]:
         f"{card.size / 1e6:.2f} MB",
         card.license.weights,
         card.license.commercial,
-        ", ".join(f"{row.data} {_figure(row.value)}" for row in card.accuracy[:1]) or "-",
+        _accuracy(card),
         str(model.path),
     )
+
+
+def _accuracy(card: ModelCard) -> str:
+    """The first figure about faces; how closely a form follows its source is for `--json`."""
+    rows = [row for row in card.accuracy if "cosine" not in row.metric]
+    if not rows:
+        return "-"
+    row = rows[0]
+    return " ".join([row.data, *([] if row.metric == "accuracy" else [row.metric]), _figure(row.value)])
 
 
 def _figure(value: float) -> str:
