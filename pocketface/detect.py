@@ -3,7 +3,9 @@
 The picture is reduced so that the smallest face wanted is still seen, padded to what the graph takes,
 and the graph's claims are decoded, thinned out and brought back to the picture's pixels. Faces that fill
 or overflow the frame escape detectors trained on scenes, so a picture in which nothing was found is
-tried again smaller, with a margin around it.
+tried again smaller, with a margin around it. Landmarks of faces that the graph saw very large or much
+smaller than they are come from a second look at the face alone, so they hardly depend on the picture's
+size.
 """
 
 from __future__ import annotations
@@ -42,6 +44,10 @@ _GRID = 32
 _CLOSE_SIDE = 192  # second try: the picture's longer side ...
 _CLOSE_CANVAS = 320  # ... in the middle of this much black
 _MAX_BATCH = 8
+_SECOND_LOOK = 192  # side of the canvas with the face alone ...
+_SECOND_FACE = 96  # ... and the face's height there
+_SEEN_WELL = (56, 200)  # heights in the graph's input at which landmarks need no second look
+_MAX_SECOND_LOOKS = 16  # of the largest faces: bounds the time for crowds
 
 
 class FaceDetector:
@@ -127,11 +133,31 @@ class FaceDetector:
 
     def _search(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
         """Faces of upright pictures: first at the ordinary scale, then smaller with a margin."""
-        found = self._run([self._fit(image) for image in images])
+        views = [self._fit(image) for image in images]
+        found = self._run(views)
         rest = [index for index, faces in enumerate(found) if not faces]
-        for index, faces in zip(rest, self._run([self._fit_close(images[i]) for i in rest]), strict=True):
-            found[index] = faces
-        return found
+        close = [self._fit_close(images[index]) for index in rest]
+        for index, view, faces in zip(rest, close, self._run(close), strict=True):
+            views[index], found[index] = view, faces
+        return [
+            self._look_again(image, view.scale[1], faces)
+            for image, view, faces in zip(images, views, found, strict=True)
+        ]
+
+    def _look_again(self, image: NDArray[np.uint8], scale: float, faces: list[Face]) -> list[Face]:
+        """Replace the landmarks of faces that the graph saw at an unfavourable size."""
+        low, high = _SEEN_WELL
+        poor = [
+            face
+            for face in sorted(faces, key=lambda face: -face.area)[:_MAX_SECOND_LOOKS]
+            if face.height * scale > high or (face.height * scale < low and scale < 1 / 1.5)
+        ]
+        better = {}
+        for face, again in zip(poor, self._run([self._fit_face(image, face) for face in poor]), strict=True):
+            match = max(again, key=lambda other: _overlap(face, other), default=None)
+            if match is not None and _overlap(face, match) > 0.5:
+                better[id(face)] = replace(match, det_score=face.det_score)
+        return [better.get(id(face), face) for face in faces]
 
     def _fit(self, image: NDArray[np.uint8]) -> _View:
         height, width = image.shape[:2]
@@ -149,6 +175,20 @@ class FaceDetector:
         canvas = (rows or _CLOSE_CANVAS, columns or _CLOSE_CANVAS)
         side = _CLOSE_SIDE * min(canvas) / _CLOSE_CANVAS
         return _view(image, min(1.0, side / max(height, width)), canvas, centred=True)
+
+    def _fit_face(self, image: NDArray[np.uint8], face: Face) -> _View:
+        rows, columns = self.card.input.size
+        canvas = (rows or _SECOND_LOOK, columns or _SECOND_LOOK)
+        scale = min(1.0, _SECOND_FACE / face.height)
+        half = (_SECOND_LOOK / 2 - 1) / scale
+        centre = (face.bbox[:2] + face.bbox[2:]) / 2
+        height, width = image.shape[:2]
+        left, top = (int(value) for value in np.clip(np.floor(centre - half), 0, (width - 1, height - 1)))
+        right, bottom = (int(value) for value in np.clip(np.ceil(centre + half), 1, (width, height)))
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        view = _view(image[top:bottom, left:right], scale, canvas, centred=True)
+        shift = view.shift[0] - left * view.scale[0], view.shift[1] - top * view.scale[1]
+        return _View(view.canvas, view.scale, shift)
 
     def _run(self, views: list[_View]) -> list[list[Face]]:
         """Run views through the graph, those of equal size together."""
@@ -190,7 +230,7 @@ class _View:
 
     canvas: NDArray[np.uint8]
     scale: tuple[float, float]
-    shift: tuple[int, int]
+    shift: tuple[float, float]
 
 
 def _view(image: NDArray[np.uint8], scale: float, size: tuple[int, int], *, centred: bool) -> _View:
@@ -222,6 +262,13 @@ def _faces(candidates: Candidates, view: _View) -> list[Face]:
 def _plausible(box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> bool:
     """Whether a crop can be cut out: an extent of a pixel at least, landmarks that do not coincide."""
     return bool((box[1] - box[0] >= 1).all() and np.ptp(landmarks, axis=0).max() >= 1)
+
+
+def _overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two faces' boxes."""
+    corners = np.maximum(a.bbox[:2], b.bbox[:2]), np.minimum(a.bbox[2:], b.bbox[2:])
+    shared = float(np.clip(corners[1] - corners[0], 0, None).prod())
+    return shared / max(a.area + b.area - shared, 1e-9)
 
 
 def _turned_back(face: Face, shape: tuple[int, ...], turns: int) -> Face:
