@@ -1,0 +1,61 @@
+"""Photo sorter: copies photos into one folder a person.
+
+    pocketface enroll people.db --folder family/
+    python examples/photo_sorter.py people.db holiday/ sorted/
+
+A photo of two people goes to both; photos without a known face go to `_unknown`, those that cannot be read to
+`_unreadable`. Originals are never moved. Brothers, sisters and small children do get mixed up: look twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from pocketface import FaceRecognizer
+from pocketface.cli.common import PICTURES
+from pocketface.errors import ImageError
+from pocketface.gallery import Gallery
+
+
+def folders_of(gallery: Gallery, photo: Path) -> set[str]:
+    """The folders that a photo belongs to."""
+    try:
+        matches = gallery.identify(photo)
+    except ImageError:
+        return {"_unreadable"}
+    return {match.person for match in matches if match is not None} or {"_unknown"}
+
+
+def sort(gallery: Gallery, source: Path, target: Path) -> Counter[str]:
+    """Copy each photo to its folders; how many each got."""
+    counts: Counter[str] = Counter()
+    for photo in sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES):
+        for name in folders_of(gallery, photo):
+            folder = target / name.replace("/", "_")
+            folder.mkdir(parents=True, exist_ok=True)
+            copy = folder / photo.name
+            number = 1
+            while copy.exists():
+                number += 1
+                copy = folder / f"{photo.stem}-{number}{photo.suffix}"
+            shutil.copy2(photo, copy)
+            counts[name] += 1
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Sort photos by person.")
+    parser.add_argument("gallery")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    args = parser.parse_args()
+    with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
+        for name, count in sorted(sort(gallery, args.source, args.target).items()):
+            print(f"{name}: {count}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Each example does what its first lines say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import EXAMPLES
+
+
+def run(monkeypatch, capsys, name, *arguments):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    import_module(name).main()
+    return capsys.readouterr().out
+
+
+def test_attendance_desk(people, photos, tmp_path, monkeypatch, capsys):
+    table = tmp_path / "attendance.csv"
+    second = photos / "eileen-collins-second-take.jpg"
+    out = run(monkeypatch, capsys, "attendance_desk", people, table, second, second, photos / "no-face.jpg")
+    assert out.splitlines() == [f"{second}: good day, eileen", f"{second}: eileen is noted already"]
+    out = run(monkeypatch, capsys, "attendance_desk", people, table, photos / "grace-hopper.jpg", second)
+    assert "good day, grace" in out
+    assert "eileen is noted already" in out
+    with table.open(newline="") as file:
+        assert [row["person"] for row in csv.DictReader(file)] == ["eileen", "grace"]
+
+
+def test_door_camera(people, photos, tmp_path, monkeypatch, capsys):
+    cv2 = pytest.importorskip("cv2")
+    video = str(tmp_path / "visit.mp4")
+    writer = cv2.VideoWriter(video, cv2.VideoWriter.fourcc(*"mp4v"), 5, (640, 320))
+    with Image.open(photos / "eileen-collins-second-take.jpg") as image:
+        eileen = np.asarray(image.convert("RGB"))[..., ::-1]
+    with Image.open(photos / "grace-hopper.jpg") as image:
+        grace = np.asarray(image.convert("RGB").resize((256, 300)))[..., ::-1]
+    for i in range(8):
+        frame = np.full((320, 640, 3), 110, np.uint8)
+        frame[10:310, 10 + i : 280 + i] = eileen[:300, :270]
+        if i >= 3:
+            frame[10:310, 330 + i : 586 + i] = grace
+        writer.write(frame)
+    writer.release()
+    out = run(monkeypatch, capsys, "door_camera", people, video, "--may-enter", "grace")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [(event["person"], event["open"]) for event in events] == [("eileen", False), ("grace", True)]
+    assert all(event["false_identification_rate"] <= 0.01 for event in events)
+
+
+def test_photo_sorter(people, photos, tmp_path, monkeypatch, capsys):
+    source, target = tmp_path / "holiday", tmp_path / "sorted"
+    (source / "day").mkdir(parents=True)
+    for name in ("eileen-collins-second-take.jpg", "grace-hopper.jpg", "no-face.jpg"):
+        shutil.copy(photos / name, source / "day" / name)
+    shutil.copy(photos / "grace-hopper.jpg", source / "grace-hopper.jpg")
+    (source / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    run(monkeypatch, capsys, "photo_sorter", people, source, target)
+    found = {str(path.relative_to(target)) for path in target.rglob("*.jpg")}
+    assert found == {
+        "eileen/eileen-collins-second-take.jpg",
+        "grace/grace-hopper.jpg",
+        "grace/grace-hopper-2.jpg",
+        "_unknown/no-face.jpg",
+        "_unreadable/broken.jpg",
+    }
+    assert (source / "broken.jpg").exists()
+
+
+@pytest.fixture
+def client(environment):
+    pytest.importorskip("slowapi")
+    pytest.importorskip("multipart")
+    testclient = pytest.importorskip("fastapi.testclient")
+    service = import_module("verification_service")
+    service.limiter.reset()
+    return testclient.TestClient(service.app)
+
+
+def send(client, a, b, **options):
+    return client.post("/verify", files={"a": a.read_bytes(), "b": b.read_bytes()}, **options)
+
+
+def test_verification_service(client, photos):
+    first, second = photos / "eileen-collins.jpg", photos / "eileen-collins-second-take.jpg"
+    answer = send(client, first, second)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["verified"] is True
+    assert send(client, first, photos / "grace-hopper.jpg").json()["verified"] is False
+    answer = send(client, first, photos / "no-face.jpg")
+    assert answer.status_code == 422
+    assert "no face" in answer.json()["detail"]
+
+
+def test_verification_service_limits(client, photos):
+    big = bytes(17 << 20)
+    assert client.post("/verify", files={"a": big, "b": b""}).status_code == 413
+
+    def endless():
+        yield b"--x\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\n"
+        for _ in range(17):
+            yield bytes(1 << 20)
+
+    chunked = client.post("/verify", content=endless(), headers={"content-type": "multipart/form-data; boundary=x"})
+    assert chunked.status_code == 413
+    statuses = [client.post("/verify", files={"a": b"x", "b": b"x"}).status_code for _ in range(40)]
+    assert set(statuses) == {422, 429}
+    assert statuses[-1] == 429
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_termux_recipe(people, photos, models, tmp_path):
+    """The script with a camera that always sees the same; it must leave no picture behind."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    seen = photos / "eileen-collins-second-take.jpg"
+    (tools / "termux-camera-photo").write_text(f'#!/bin/sh\ncp "{seen}" "$3"\n')
+    (tools / "pocketface").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pocketface "$@"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    result = subprocess.run(
+        ["sh", EXAMPLES / "termux" / "who.sh", people],
+        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(scratch), "PYTHONPATH": str(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "eileen (similarity 0." in result.stdout
+    assert list(scratch.iterdir()) == []
