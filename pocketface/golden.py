@@ -86,8 +86,8 @@ def check(model: Model, *, engine: str | None = None, threads: int = 1) -> str:
 
 def _check_detector(model: Model, engine: str | None, threads: int) -> str:
     faces = FaceDetector(model, engine=engine, threads=threads).detect(crop())
-    if len(faces) != 1:
-        raise ModelError(f"{model.path}: found {len(faces)} faces in the test picture, which shows one")
+    if not faces:
+        raise ModelError(f"{model.path}: found no face in the test picture, which shows one")
     off = float(np.linalg.norm(faces[0].landmarks - TEMPLATE, axis=1).mean())
     if not off <= _LANDMARK_PX:
         raise ModelError(f"{model.path}: the landmarks are {off:.0f} px off ({_LANDMARK_PX:g} allowed)")
