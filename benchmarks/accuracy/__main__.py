@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--aligned", action="store_true", help="the pictures are 112x112 ArcFace crops")
         command.add_argument("--mirror", action="store_true", help="add the mirrored crop's embedding")
         command.add_argument("--threads", type=int, default=1)
+        command.add_argument("--jobs", type=int, default=1, help="processes that share the pictures")
         command.add_argument("--limit", type=int, help="only so many pairs: a look, no figure to quote")
         command.add_argument("--replicates", type=int, default=200, help="of the bootstrap")
         command.add_argument("--cache", type=Path, default=default_folder(), help="%(default)s")
@@ -95,7 +96,9 @@ def _run(args: argparse.Namespace) -> int:
     vectors: list[embeddings.Embeddings] = []
     curves: dict[str, Scores] = {}
     for model in models:
-        made = embeddings.embed(source, Embedder(model, threads=args.threads), mirror=args.mirror)
+        made = embeddings.embed(
+            source, Embedder(model, threads=args.threads), mirror=args.mirror, jobs=args.jobs
+        )
         if templates is None:
             scores = embeddings.score(pairs, made)
         else:

@@ -43,12 +43,14 @@ class CropSource:
         detector: finds the faces in whole photos; None for pictures that are crops already, or
             that come with landmarks.
         folder: the cache; None keeps nothing.
+        size: pictures in a block.
     """
 
     pictures: Sequence[Picture]
     digest: str
     detector: FaceDetector | None
     folder: Path | None
+    size: int = BLOCK
 
     @cached_property
     def key(self) -> str:
@@ -58,8 +60,8 @@ class CropSource:
 
     @property
     def blocks(self) -> int:
-        """Number of blocks of `BLOCK` pictures."""
-        return -(-len(self.pictures) // BLOCK)
+        """Number of blocks of `size` pictures, the last one smaller."""
+        return -(-len(self.pictures) // self.size)
 
     def block(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """One block.
@@ -67,7 +69,7 @@ class CropSource:
         Returns:
             uint8 `(n, 112, 112, 3)` RGB crops, black where no face was found, and `(n,)` found.
         """
-        pictures = self.pictures[number * BLOCK : (number + 1) * BLOCK]
+        pictures = self.pictures[number * self.size : (number + 1) * self.size]
         file = None if self.folder is None else self.folder / "crops" / self.key / f"{number:05d}.npz"
         if file is not None and file.is_file():
             with np.load(file) as stored:

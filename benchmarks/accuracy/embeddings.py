@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -13,6 +15,8 @@ from benchmarks.accuracy.crops import code_digest, save
 from benchmarks.accuracy.metrics import Scores
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from benchmarks.accuracy.crops import CropSource
@@ -39,34 +43,74 @@ class Embeddings:
     engine: str
 
 
-def embed(source: CropSource, embedder: Embedder, *, mirror: bool) -> Embeddings:
+@dataclass(frozen=True)
+class _Task:
+    """How one block of pictures becomes embeddings."""
+
+    source: CropSource
+    embedder: Embedder
+    mirror: bool
+    folder: Path | None
+
+    def block(self, number: int) -> dict[str, NDArray[Any]]:
+        """`vectors`, `norms` and `found` of one block, from the cache where they are there."""
+        file = None if self.folder is None else self.folder / f"{number:05d}.npz"
+        if file is not None and file.is_file():
+            with np.load(file) as stored:
+                return dict(stored)
+        crops, found = self.source.block(number)
+        vectors = np.zeros((len(crops), self.embedder.dim), np.float32)
+        norms = np.zeros(len(crops), np.float32)
+        if found.any():
+            vectors[found], norms[found] = self.embedder.embed(crops[found], mirror=self.mirror)
+        made = {"vectors": vectors, "norms": norms, "found": found}
+        if file is not None:
+            save(file, **made)
+        return made
+
+
+_task: _Task | None = None
+
+
+def _adopt(task: _Task) -> None:
+    """Gives a worker its task once, not with each block."""
+    global _task
+    _task = task
+
+
+def _work(number: int) -> dict[str, NDArray[Any]]:
+    assert _task is not None
+    return _task.block(number)
+
+
+def embed(source: CropSource, embedder: Embedder, *, mirror: bool, jobs: int = 1) -> Embeddings:
     """Embed all pictures.
 
     Args:
         source: the crops.
         embedder: the graph.
         mirror: add the embedding of the mirrored crop (test-time augmentation).
+        jobs: processes that share the pictures.
     """
     card = embedder.card
     engine = runtime(card.format)
     code = code_digest("embed", "network")
     key = f"{source.key}/{card.sha256[:16]}-{engine.replace(' ', '-')}-{code}{'-mirror' if mirror else ''}"
-    blocks = []
-    for number in tqdm(range(source.blocks), f"{card.file} ({engine})", unit="block", disable=None):
-        file = None if source.folder is None else source.folder / "embeddings" / key / f"{number:05d}.npz"
-        if file is not None and file.is_file():
-            with np.load(file) as stored:
-                blocks.append((stored["vectors"], stored["norms"], stored["found"]))
-            continue
-        crops, found = source.block(number)
-        vectors = np.zeros((len(crops), embedder.dim), np.float32)
-        norms = np.zeros(len(crops), np.float32)
-        if found.any():
-            vectors[found], norms[found] = embedder.embed(crops[found], mirror=mirror)
-        if file is not None:
-            save(file, vectors=vectors, norms=norms, found=found)
-        blocks.append((vectors, norms, found))
-    vectors, norms, found = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    folder = None if source.folder is None else source.folder / "embeddings" / key
+    task = _Task(source, embedder, mirror, folder)
+    numbers = range(source.blocks)
+    label = f"{card.file} ({engine})"
+    if jobs == 1:
+        blocks = [task.block(number) for number in tqdm(numbers, label, unit="block", disable=None)]
+    else:
+        # Not forked: the engine of this process may hold threads.
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, spawn, initializer=_adopt, initargs=(task,)) as pool:
+            made = pool.map(_work, numbers)
+            blocks = list(tqdm(made, label, len(numbers), unit="block", disable=None))
+    vectors, norms, found = (
+        np.concatenate([b[name] for b in blocks]) for name in ("vectors", "norms", "found")
+    )
     return Embeddings(vectors, norms, found, engine)
 
 

@@ -78,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     embed += peer.make("mobilefacenet_foamliu.onnx", contestants.plain_session, crops)
     embed += peer.make("peers/w600k_mbf.onnx", contestants.plain_session, crops)
     embed += peer.make("peers/pocketnet_s128_ncnn_fp16.param", contestants.ncnn_network, crops)
+    embed = list({entry.name: entry for entry in embed}.values())  # a peer may be the plain export itself
     detect = [contestants.detector(model, pictures) for model in finders]
     for yunet in ("yunet_n_dynamic.onnx", "face_detection_yunet_2023mar.onnx"):
         opencv = peer.make(yunet, contestants.opencv_detector, pictures)

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.accuracy import embeddings, metrics
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.crops import CropSource
 from benchmarks.accuracy.protocols import heldout
-from benchmarks.accuracy.protocols.pairs import Picture
+from benchmarks.accuracy.protocols import lfw as lfw_protocol
+from benchmarks.accuracy.protocols.pairs import PairList, Picture
 from pocketface.detect import FaceDetector
+from pocketface.embed import Embedder
 from pocketface.errors import InputError
 
 
@@ -83,6 +86,17 @@ def test_an_interrupted_run_goes_on_from_the_cache(tmp_path, crops, tiny):
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 3
 
 
+def test_several_processes_give_the_same_embeddings(tmp_path, crops, tiny):
+    pairs = lfw_protocol.load(crops, aligned=True)
+    embedder = Embedder(tiny(), threads=1)
+    made = []
+    for jobs, folder in ((1, None), (2, tmp_path / "cache")):
+        source = CropSource(pairs.pictures, pairs.digest(), None, folder, size=30)
+        made.append(embeddings.embed(source, embedder, mirror=False, jobs=jobs))
+    assert np.array_equal(made[0].vectors, made[1].vectors)
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 2 * 3
+
+
 def test_mirror_averaging_is_done_and_said(tmp_path, crops, tiny, capsys):
     run(tmp_path, crops, tiny(), more=["--mirror"])
     assert "mirrored crops added" in capsys.readouterr().out
@@ -108,10 +122,6 @@ def test_margins_are_cut_off():
 
 
 def test_photos_without_a_face_are_failures_to_enrol(tmp_path, lfw, models, tiny):
-    from benchmarks.accuracy import embeddings, metrics
-    from benchmarks.accuracy.protocols.pairs import PairList
-    from pocketface.embed import Embedder
-
     people = ["Abdullah_Gul", "Tony_Blair"]
     photos = [Picture(f"{p}{i}", lfw / p / f"{p}_{i:04d}.jpg", p) for p in people for i in range(1, 20)]
     photos = [p for p in photos if p.source.is_file()][:4]
@@ -159,3 +169,57 @@ def _png(pixels):
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def test_ijb_from_pictures_to_template_scores(tmp_path, tiny, capsys):
+    random = np.random.default_rng(2)
+    root = tmp_path / "IJBC"
+    (root / "meta").mkdir(parents=True)
+    (root / "loose_crop").mkdir()
+    points = (
+        "38.3 51.7 73.5 51.5 56.0 71.7 41.5 92.4 70.7 92.2"  # the template itself: crops stay as they are
+    )
+    faces, media = [], []
+    for person in range(6):
+        look = random.integers(0, 255, (4, 4, 3))
+        for k in range(4):  # two templates a person, two pictures each
+            number = person * 4 + k + 1
+            small = np.clip(look + random.normal(0, 20, look.shape), 0, 255).astype(np.uint8)
+            picture = Image.fromarray(small).resize((112, 112), Image.Resampling.NEAREST)
+            picture.save(root / "loose_crop" / f"{number}.jpg")
+            faces.append(f"{number}.jpg {points} 0.{9 - k}")
+            media.append(f"{number}.jpg {person * 2 + k // 2 + 1} {number}")
+    pairs = [(2 * a + 1, 2 * b + 2, int(a == b)) for a in range(6) for b in range(6)]
+    (root / "meta" / "ijbc_name_5pts_score.txt").write_text("\n".join(faces))
+    (root / "meta" / "ijbc_face_tid_mid.txt").write_text("\n".join(media))
+    (root / "meta" / "ijbc_template_pair_label.txt").write_text(
+        "\n".join("{} {} {}".format(*p) for p in pairs)
+    )
+    cache = ["--cache", str(tmp_path / "cache"), "-o", str(tmp_path / "out"), "--aligned"]
+    assert main(["ijb-c", str(root), "-m", str(tiny().path), "--weighting", "both", *cache]) == 0
+    assert "IJB-C, 6 genuine and 30 impostor pairs" in capsys.readouterr().out
+    entry = json.loads((tmp_path / "out" / "ijb-c.json").read_text())["models"][0]
+    assert entry["points"][0]["tar"] > 0.8
+    assert [point["fmr"] for point in entry["points"]] == [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
+
+
+def test_megaface_from_feature_files(tmp_path, capsys):
+    from benchmarks.accuracy.protocols import megaface
+
+    random = np.random.default_rng(4)
+    paths = {"probes": [], "others": []}
+    for person in range(4):
+        centre = random.normal(size=8)
+        for k in range(2):
+            paths["probes"].append((f"{person}", f"{person}/{k}.png", centre + 0.05 * random.normal(size=8)))
+    for i in range(30):
+        paths["others"].append(("", f"{i}.jpg", random.normal(size=8)))
+    for name, entries in paths.items():
+        for _, path, vector in entries:
+            megaface.write_feature(tmp_path / name / f"{path}.bin", vector.astype(np.float32))
+        listed = {"id": [e[0] for e in entries], "path": [e[1] for e in entries]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(listed))
+    lists = [str(tmp_path / part) for part in ("probes.json", "probes", "others.json", "others")]
+    assert main(["megaface", *lists, "-o", str(tmp_path / "out")]) == 0
+    assert "8 probes, 30 distractors" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "megaface.json").read_text())["rank_1"] > 0.7
