@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pocketface import InputError, align, images
+from pocketface import InputError, align
 
 
 def turned(angle, scale, shift):
