@@ -76,7 +76,7 @@ def examine(timeout: float = 60.0) -> Report:
     Args:
         timeout: seconds after which a check counts as hanging.
     """
-    notes = list(_notes(platform.machine(), struct.calcsize("P") * 8, bool(engines.available())))
+    notes = _notes(platform.machine(), struct.calcsize("P") * 8, _cpu_flags(), bool(engines.available()))
     try:
         tuned = tuning.load()
     except ModelError as error:
@@ -107,18 +107,24 @@ def _system() -> dict[str, str]:
     }
 
 
-def _notes(machine: str, bits: int, has_engine: bool) -> list[str]:
-    if bits == 64:
-        return []
-    kernel = (
-        f"the kernel is 64-bit ({machine}) but this Python is not"
-        if "64" in machine
-        else f"this system ({machine}) is 32-bit"
-    )
-    return [
-        f"{kernel}, and inference engines are published for 64-bit only: install a 64-bit Raspberry Pi OS"
-        + ("" if has_engine else ", or Debian's own python3-onnxruntime")
-    ]
+def _notes(machine: str, bits: int, flags: frozenset[str], has_engine: bool) -> list[str]:
+    """What is special about this machine, a sentence each."""
+    notes = []
+    if bits == 32:
+        here = (
+            f"the kernel is 64-bit ({machine}) but this Python is 32-bit"
+            if "64" in machine
+            else f"this system ({machine}) is 32-bit"
+        )
+        other = "" if has_engine else ", or Debian's own python3-onnxruntime"
+        notes.append(
+            f"{here}, and engines are published for 64-bit only: install a 64-bit Raspberry Pi OS{other}"
+        )
+    if machine in ("x86_64", "AMD64") and flags and "avx2" not in flags:
+        notes.append("this processor has no AVX2: everything works, several times slower")
+    if machine in ("aarch64", "arm64") and flags and "asimddp" not in flags:
+        notes.append("this processor has no int8 dot products (asimddp): fp32 forms are the fastest here")
+    return notes
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -145,6 +145,28 @@ def test_32_bit_is_explained_in_one_sentence(folder, monkeypatch, machine, words
     assert "\n" not in note
 
 
+@pytest.mark.parametrize(
+    ("machine", "flags", "words"),
+    [
+        ("x86_64", {"sse2", "avx"}, "no AVX2"),
+        ("aarch64", {"asimd"}, "fp32 forms are the fastest"),
+        ("x86_64", {"avx2"}, None),
+        ("aarch64", {"asimd", "asimddp"}, None),
+        ("x86_64", set(), None),
+    ],
+)
+def test_old_processors_are_noted(machine, flags, words):
+    notes = doctor._notes(machine, 64, frozenset(flags), True)
+    assert [words in note for note in notes] == ([True] if words else [])
+
+
+@pytest.mark.parametrize(("pi", "dot_products"), [("rpi4", False), ("rpi5", True)])
+def test_flags_are_read_from_cpuinfo(shared, pi, dot_products):
+    flags = doctor._cpu_flags(shared / f"tools/arm/cpuinfo.{pi}")
+    assert "asimd" in flags
+    assert ("asimddp" in flags) == dot_products
+
+
 def test_the_golden_crop_is_a_face_in_rgb():
     crop = golden.crop()
     assert crop.shape == (112, 112, 3)

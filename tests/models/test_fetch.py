@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from pocketface import known, registry
+from pocketface.cli import main
 from pocketface.errors import FetchError
 from pocketface.fetch import fetch, find
 
@@ -251,6 +252,16 @@ def test_two_at_once_download_once(serve, entry, tmp_path):
         paths = list(pool.map(lambda _: run(entry, tmp_path, server), range(4)))
     assert {path.read_bytes() for path in paths} == {BODY}
     assert len(server.asked) == 1
+
+
+def test_the_command_fetches_from_a_mirror(serve, shared, home, capsys):
+    body = (shared / "models/face_detection_yunet_2023mar.onnx").read_bytes()
+    server = serve(answer(body))
+    assert main(["models", "fetch", "yunet", "--mirror", server.url]) == 0
+    assert "fetched yunet@8f2383e4dd3c" in capsys.readouterr().out
+    model = registry.find("yunet", task="detect")
+    assert model.path.parent == registry.user_folder()
+    assert model.read() == body
 
 
 def test_an_unknown_name_lists_the_offered_ones():
