@@ -1,0 +1,97 @@
+"""Many people at once, on one process and on Ray's workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from pocketface.gallery.bulk import enroll_folder
+
+
+@pytest.fixture(scope="module")
+def people(lfw, photos, tmp_path_factory):
+    """Ten people with one to three photos, and one photo without a face."""
+    root = tmp_path_factory.mktemp("photos")
+    people = {}
+    for source in sorted(lfw.iterdir())[:40:4]:
+        if source.is_dir():
+            (root / source.name).mkdir()
+            people[source.name] = [
+                shutil.copy(photo, root / source.name) for photo in sorted(source.glob("*.jpg"))[:3]
+            ]
+    (root / "nobody").mkdir()
+    shutil.copy(photos / "no-face.jpg", root / "nobody")
+    return people | {"nobody": [str(root / "nobody" / "no-face.jpg")]}
+
+
+@pytest.fixture(scope="module")
+def expected(recognizer, people, tmp_path_factory):
+    """Photos a person that can be enrolled."""
+    with recognizer.gallery(tmp_path_factory.mktemp("expected") / "people.db") as gallery:
+        _, refused = enroll_folder(gallery, people)
+        assert any("no-face.jpg: no face found" in reason for reason in refused.values())
+        counts = {person.name: person.templates for person in gallery.people()}
+    assert len(counts) >= 9
+    assert "nobody" not in counts
+    return counts
+
+
+def stored(gallery):
+    ids = [template.id for _, template in gallery.store.templates()]
+    assert len(ids) == len(set(ids)), "somebody is there twice"
+    return {person.name: person.templates for person in gallery.people()}
+
+
+def test_an_interrupted_enrolment_is_continued(recognizer, people, expected, tmp_path):
+    with recognizer.gallery(tmp_path / "people.db") as gallery:
+
+        def interrupt(done, total):
+            if done == 4:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            enroll_folder(gallery, people, progress=interrupt)
+        assert 0 < len(stored(gallery)) < len(expected)
+        enrolled, _ = enroll_folder(gallery, people)
+        assert sum(one.known for one in enrolled) >= 3
+        assert stored(gallery) == expected
+
+
+# Ray leaves sockets and processes to its own shutdown.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_ray_with_a_worker_killed_and_an_interruption(recognizer, people, expected, tmp_path, monkeypatch):
+    """Takes about half a minute: Ray starts, a worker is killed, the driver stops, and a second call goes on."""
+    ray = pytest.importorskip("ray")
+    psutil = pytest.importorskip("psutil")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    killed = []
+    try:
+        with recognizer.gallery(tmp_path / "people.db") as gallery:
+
+            def kill_one(done, total):
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "ray::_Worker" in "".join(process.cmdline())
+                ]
+                if workers and not killed:
+                    killed.append(workers[0].pid)
+                    os.kill(workers[0].pid, signal.SIGKILL)
+                if done == 7:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                enroll_folder(gallery, people, workers=2, progress=kill_one)
+            assert killed
+            before = stored(gallery)
+            assert 0 < len(before) < len(expected)
+            enroll_folder(gallery, people, workers=2)
+            assert stored(gallery) == expected
+    finally:
+        ray.shutdown()
