@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,12 @@ def time_interleaved(calls: Mapping[str, Callable[[], object]], *, seconds: floa
             cpu[name].append(time.process_time_ns() - cpu_start)
         rounds += 1
     return {name: _summary(wall[name], cpu[name]) for name in calls}
+
+
+def crowding(rows: Sequence[Mapping[str, float]]) -> float:
+    """Median of wall over processor time of the rows with one thread; well above 1 on a busy machine."""
+    shares = [row["p50"] / row["cpu"] for row in rows if row["threads"] == 1 and row.get("cpu")]
+    return float(np.median(shares)) if shares else 1.0
 
 
 def _summary(wall: list[int], cpu: list[int]) -> Timing:

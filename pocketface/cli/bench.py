@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and report; 0 on success."""
     # The whole package is imported here and not above, so that `pocketface --help` stays quick.
     from pocketface import registry
-    from pocketface.bench import html, machine, text
+    from pocketface.bench import html, machine, text, timing
     from pocketface.threads import default_threads, usable_cpus
 
     if args.threads is not None and args.threads < 1:
@@ -66,6 +66,11 @@ def run(args: argparse.Namespace) -> int:
     after = machine.read()
     report["before"], report["after"] = machine.as_dict(before), machine.as_dict(after)
     report["notes"] += machine.warnings(before, after)
+    crowding = timing.crowding(report.get("steps") or [row for row in report["forms"] if "cpu" in row])
+    if crowding > 1.3:
+        report["notes"].append(
+            f"the machine was busy (wall time is {crowding:.1f} times processor time): trust the CPU column"
+        )
     if args.html is not None:
         args.html.write_text(html.render(report), encoding="utf-8")
     print(json.dumps(report, indent=1) if args.json else text.render(report))

@@ -8,7 +8,7 @@ import pytest
 
 from pocketface import tuning
 from pocketface.bench import cold, html, machine, text, tune
-from pocketface.bench.timing import LEAST_CALLS, time_interleaved
+from pocketface.bench.timing import LEAST_CALLS, crowding, time_interleaved
 from pocketface.cli import main
 from pocketface.errors import ModelError, PocketfaceError
 
@@ -76,6 +76,12 @@ def test_calls_take_turns():
     assert timings["a"].calls == LEAST_CALLS
     assert order[4:] == ["a", "b"] * LEAST_CALLS
     assert timings["a"].p50 <= timings["a"].p95 <= timings["a"].p99
+
+
+def test_a_busy_machine_is_noticed():
+    rows = [{"threads": 1, "p50": 30.0, "cpu": 10.0}, {"threads": 2, "p50": 5.0, "cpu": 10.0}]
+    assert crowding(rows) == 3
+    assert crowding([]) == 1
 
 
 def row(file, threads, p50):
