@@ -15,11 +15,16 @@ constexpr int GRID = 32;
 constexpr int CLOSE_SIDE = 192;    // second try: the picture's longer side ...
 constexpr int CLOSE_CANVAS = 320;  // ... in the middle of this much black
 
-// A picture as the graph sees it.
+constexpr int SECOND_LOOK = 192;   // side of the canvas with a face alone ...
+constexpr double SECOND_FACE = 96; // ... and the face's height there
+constexpr double SEEN_WELL[] = {56, 200};  // heights in the graph's input whose landmarks need no second look
+constexpr std::size_t MAX_SECOND_LOOKS = 16;  // of the largest faces: bounds the time for crowds
+
+// A picture as the graph sees it: canvas = (picture + 0.5) * scale - 0.5 + shift.
 struct View {
     Picture canvas;
     double scale_x, scale_y;
-    int left, top;
+    double left, top;  // the shift
 };
 
 View view(const Picture& picture, double scale, int canvas_width, int canvas_height, bool centred) {
@@ -30,7 +35,7 @@ View view(const Picture& picture, double scale, int canvas_width, int canvas_hei
     const int top = centred ? (canvas_height - height) / 2 : 0;
     Picture canvas(canvas_width, canvas_height);
     for (int y = 0; y < height; y++) std::copy_n(small.at(0, y), 3 * width, canvas.at(left, top + y));
-    return {canvas, double(width) / picture.width, double(height) / picture.height, left, top};
+    return {canvas, double(width) / picture.width, double(height) / picture.height, double(left), double(top)};
 }
 
 int up(double length) {
@@ -53,6 +58,24 @@ View fit_close(const Picture& picture, const nlohmann::json& size) {
     const int columns = size.at(1).is_null() ? CLOSE_CANVAS : size.at(1).get<int>();
     const double side = CLOSE_SIDE * double(std::min(rows, columns)) / CLOSE_CANVAS;
     return view(picture, std::min(1.0, side / std::max(picture.height, picture.width)), columns, rows, true);
+}
+
+// One face alone, at the size at which its landmarks are found best.
+View fit_face(const Picture& picture, const nlohmann::json& size, const Face& face) {
+    const int rows = size.at(0).is_null() ? SECOND_LOOK : size.at(0).get<int>();
+    const int columns = size.at(1).is_null() ? SECOND_LOOK : size.at(1).get<int>();
+    const double scale = std::min(1.0, SECOND_FACE / (face.bottom - face.top));
+    const double half = (SECOND_LOOK / 2 - 1) / scale;
+    const double x = (face.left + face.right) / 2, y = (face.top + face.bottom) / 2;
+    auto clip = [](double value, int low, int high) { return int(std::clamp(value, double(low), double(high))); };
+    const int left = clip(std::floor(x - half), 0, picture.width - 1);
+    const int top = clip(std::floor(y - half), 0, picture.height - 1);
+    const int right = std::max(clip(std::ceil(x + half), 1, picture.width), left + 1);
+    const int bottom = std::max(clip(std::ceil(y + half), 1, picture.height), top + 1);
+    View result = view(cut(picture, left, top, right, bottom), scale, columns, rows, true);
+    result.left -= left * result.scale_x;
+    result.top -= top * result.scale_y;
+    return result;
 }
 
 const std::vector<float>& output(const Outputs& outputs, const std::string& name, int stride, std::size_t size) {
@@ -110,10 +133,12 @@ void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, std
     }
 }
 
-double shared_area(const Face& a, const Face& b) {
+// Intersection over union of two faces' boxes.
+double overlap(const Face& a, const Face& b) {
     const double width = std::min(a.right, b.right) - std::max(a.left, b.left);
     const double height = std::min(a.bottom, b.bottom) - std::max(a.top, b.top);
-    return std::max(width, 0.0) * std::max(height, 0.0);
+    const double shared = std::max(width, 0.0) * std::max(height, 0.0);
+    return shared / std::max(a.area() + b.area() - shared, 1e-9);
 }
 
 // Greedy non-maximum suppression.
@@ -122,8 +147,7 @@ std::vector<Face> suppress(std::vector<Face> faces) {
     std::vector<Face> kept;
     for (const Face& face : faces) {
         const bool covered = std::any_of(kept.begin(), kept.end(), [&](const Face& better) {
-            const double shared = shared_area(better, face);
-            return shared > OVERLAP * (better.area() + face.area() - shared);
+            return overlap(better, face) > OVERLAP;
         });
         if (!covered) kept.push_back(face);
     }
@@ -154,12 +178,38 @@ std::vector<Face> search(Model& model, const View& view) {
     return faces;
 }
 
+// Replace the landmarks of faces that the graph saw at an unfavourable size.
+void look_again(Model& model, const Picture& picture, double scale, std::vector<Face>& faces) {
+    std::vector<Face*> largest;
+    for (Face& face : faces) largest.push_back(&face);
+    std::stable_sort(largest.begin(), largest.end(), [](Face* a, Face* b) { return a->area() > b->area(); });
+    if (largest.size() > MAX_SECOND_LOOKS) largest.resize(MAX_SECOND_LOOKS);
+    for (Face* face : largest) {
+        const double height = (face->bottom - face->top) * scale;
+        if (height <= SEEN_WELL[1] && (height >= SEEN_WELL[0] || scale >= 1 / 1.5)) continue;
+        const auto again = search(model, fit_face(picture, model.card().at("input").at("size"), *face));
+        const auto match = std::max_element(again.begin(), again.end(), [&](const Face& a, const Face& b) {
+            return overlap(*face, a) < overlap(*face, b);
+        });
+        if (match == again.end() || overlap(*face, *match) <= 0.5) continue;
+        const double score = face->score;
+        *face = *match;
+        face->score = score;
+    }
+}
+
 }  // namespace
 
 std::vector<Face> detect(Model& model, const Picture& picture) {
     const auto& size = model.card().at("input").at("size");
-    const auto faces = search(model, fit(picture, size));
-    return faces.empty() ? search(model, fit_close(picture, size)) : faces;
+    View seen = fit(picture, size);
+    auto faces = search(model, seen);
+    if (faces.empty()) {
+        seen = fit_close(picture, size);
+        faces = search(model, seen);
+    }
+    look_again(model, picture, seen.scale_y, faces);
+    return faces;
 }
 
 }  // namespace pocketface

@@ -13,7 +13,7 @@ struct Face {
     Landmarks landmarks;
     double score;  // 0 to 1
 
-    double area() const { return (right - left) * (bottom - top); }
+    double area() const { return right > left && bottom > top ? (right - left) * (bottom - top) : 0; }
 };
 
 // The faces of a picture, best score first. The model is a detector of the kind "pocketface" or "yunet".

@@ -14,10 +14,10 @@ from pocketface.errors import PocketfaceError
 def main() -> int:
     """Serve the page, or write it out for another web server."""
     parser = argparse.ArgumentParser(prog="python -m examples.web", description=main.__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="port on localhost (default: 8000; 0: any free one)")
+    parser.add_argument("--port", type=int, default=8000, help="on localhost (8000; 0: any free one)")
     parser.add_argument("--detector", metavar="MODEL", help="name or path of another detector")
     parser.add_argument("--embedder", metavar="MODEL", help="name or path of another embedder")
-    parser.add_argument("--out", type=Path, help="write the files of the page into this folder instead of serving them")
+    parser.add_argument("--out", type=Path, help="write the files into this folder instead of serving them")
     args = parser.parse_args()
     try:
         site = Site.build(detector=args.detector, embedder=args.embedder)

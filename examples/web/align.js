@@ -3,7 +3,7 @@
 // The least-squares similarity transform to the ArcFace template, and a warp that averages instead of
 // aliasing; the same arithmetic, rounding included, as pocketface/align.py does with Pillow.
 
-import { reduce } from "./pixels.js";
+import { cut, reduce } from "./pixels.js";
 
 export const CROP_SIZE = 112;
 
@@ -69,16 +69,6 @@ export function align(image, landmarks) {
     (corner, row) => (offset[row] + 0.5 - 0.5 * (inverse[2 * row] + inverse[2 * row + 1]) - corner) / before,
   );
   return reduce(sample(region, step, start, CROP_SIZE * after), after);
-}
-
-function cut(image, left, top, right, bottom) {
-  const width = right - left;
-  const data = new Uint8Array(3 * width * (bottom - top));
-  for (let y = top; y < bottom; y++) {
-    const from = 3 * (y * image.width + left);
-    data.set(image.data.subarray(from, from + 3 * width), 3 * (y - top) * width);
-  }
-  return { width, height: bottom - top, data };
 }
 
 /** Bilinear samples at `step * (x, y) + start`, counted from the corner of the first pixel. */

@@ -51,25 +51,25 @@ function decodeYunet(outputs, height, width, threshold) {
 export const DECODERS = { pocketface: decodePocketface, yunet: decodeYunet };
 
 /** Greedy non-maximum suppression; gives the faces kept, best score first. */
-export function suppress(faces, overlap) {
-  const rest = [...faces].sort((a, b) => b.score - a.score).slice(0, MAX_CANDIDATES);
-  const area = ([left, top, right, bottom]) => Math.max(right - left, 0) * Math.max(bottom - top, 0);
+export function suppress(faces, limit) {
   const kept = [];
-  for (const face of rest) {
-    const covered = kept.some(({ box }) => {
-      const shared = area([
-        Math.max(box[0], face.box[0]),
-        Math.max(box[1], face.box[1]),
-        Math.min(box[2], face.box[2]),
-        Math.min(box[3], face.box[3]),
-      ]);
-      return shared > overlap * (area(box) + area(face.box) - shared);
-    });
-    if (!covered) {
+  for (const face of faces.toSorted((a, b) => b.score - a.score).slice(0, MAX_CANDIDATES)) {
+    if (!kept.some(({ box }) => overlap(box, face.box) > limit)) {
       kept.push(face);
     }
   }
   return kept;
+}
+
+/** Intersection over union of two boxes. */
+export function overlap(a, b) {
+  const shared = area([Math.max(a[0], b[0]), Math.max(a[1], b[1]), Math.min(a[2], b[2]), Math.min(a[3], b[3])]);
+  return shared / Math.max(area(a) + area(b) - shared, 1e-9);
+}
+
+/** Area of a box; none where it is turned inside out. */
+export function area([left, top, right, bottom]) {
+  return Math.max(right - left, 0) * Math.max(bottom - top, 0);
 }
 
 function eachCell(height, width, decode) {

@@ -92,6 +92,17 @@ export function toImageData({ width, height, data }) {
   return image;
 }
 
+/** The part from (left, top) up to, not including, (right, bottom). */
+export function cut(image, left, top, right, bottom) {
+  const width = right - left;
+  const data = new Uint8Array(3 * width * (bottom - top));
+  for (let y = top; y < bottom; y++) {
+    const from = 3 * (y * image.width + left);
+    data.set(image.data.subarray(from, from + 3 * width), 3 * (y - top) * width);
+  }
+  return { width, height: bottom - top, data };
+}
+
 /** Average blocks of pixels; the blocks at the right and lower edge may be smaller. Rounds as Pillow does. */
 export function reduce(image, across, down = across) {
   if (across === 1 && down === 1) {

@@ -14,20 +14,16 @@
 // Types and units are in pocketface.d.ts. Pictures are RGB, 8 bits, without alpha.
 
 import { align } from "./align.js";
-import { DECODERS, suppress } from "./decoders.js";
-import { resize } from "./pixels.js";
+import { area, DECODERS, overlap, suppress } from "./decoders.js";
+import { fit, fitClose, fitFace } from "./views.js";
 
 export { align, CROP_SIZE, estimate, TEMPLATE } from "./align.js";
 export { MAX_PIXELS, PictureError, pixelsOf, readPicture, toImageData } from "./pixels.js";
 
-const MIN_FACE = 0.05; // smallest face looked for, as a fraction of the picture's height
 const SCORE_THRESHOLDS = { pocketface: 0.5, yunet: 0.6 };
 const OVERLAP = 0.4;
-const FACE_PX = 24; // height at which a face is found reliably
-const MAX_SIDE = 2560;
-const GRID = 32;
-const CLOSE_SIDE = 192; // second try: the picture's longer side ...
-const CLOSE_CANVAS = 320; // ... in the middle of this much black
+const SEEN_WELL = [56, 200]; // heights in the graph's input at which landmarks need no second look
+const MAX_SECOND_LOOKS = 16; // of the largest faces: bounds the time for crowds
 const MIN_EXPECTED_ERRORS = 3; // the "rule of 3" of ISO/IEC 19795-1
 
 /** The model's file does not fit its card, or is damaged. */
@@ -93,8 +89,14 @@ export class FaceRecognizer {
 
   /** Find the faces of a picture, best score first. */
   async detect(image) {
-    const faces = await this.#search(fit(image, this.detectorCard.input.size));
-    return faces.length > 0 ? faces : this.#search(fitClose(image, this.detectorCard.input.size));
+    const { size } = this.detectorCard.input;
+    let view = fit(image, size);
+    let faces = await this.#search(view);
+    if (faces.length === 0) {
+      view = fitClose(image, size);
+      faces = await this.#search(view);
+    }
+    return this.#lookAgain(image, view.scale[1], faces);
   }
 
   /** Cut out the face with these landmarks. */
@@ -133,6 +135,22 @@ export class FaceRecognizer {
         landmarks: landmarks.map((point) => point.map(back)),
       }))
       .filter(plausible);
+  }
+
+  /** Replace the landmarks of faces that the graph saw at an unfavourable size. */
+  async #lookAgain(image, scale, faces) {
+    const result = [...faces];
+    for (const face of faces.toSorted((a, b) => area(b.box) - area(a.box)).slice(0, MAX_SECOND_LOOKS)) {
+      const height = (face.box[3] - face.box[1]) * scale;
+      if (height > SEEN_WELL[1] || (height < SEEN_WELL[0] && scale < 1 / 1.5)) {
+        const again = await this.#search(fitFace(image, this.detectorCard.input.size, face));
+        const [match] = again.toSorted((a, b) => overlap(face.box, b.box) - overlap(face.box, a.box));
+        if (match !== undefined && overlap(face.box, match.box) > 0.5) {
+          result[faces.indexOf(face)] = { ...match, score: face.score };
+        }
+      }
+    }
+    return result;
   }
 
   async #run({ card, session }, image) {
@@ -186,40 +204,6 @@ function tensorData({ width, height, data }, { layout, dtype, channels, mean, sc
   return tensor;
 }
 
-/** The picture as the detector sees it first: smallest faces just large enough, padded to the grid. */
-function fit(image, [rows, columns]) {
-  const { width, height } = image;
-  if (rows !== null && columns !== null) {
-    return view(image, Math.min(1, rows / height, columns / width), columns, rows, false);
-  }
-  const scale = Math.min(1, FACE_PX / MIN_FACE / height, MAX_SIDE / Math.max(height, width));
-  return view(image, scale, up(width * scale), up(height * scale), false);
-}
-
-/** And, when nothing was found, smaller with a margin: faces that fill the frame. */
-function fitClose(image, [rows, columns]) {
-  const canvas = [columns ?? CLOSE_CANVAS, rows ?? CLOSE_CANVAS];
-  const side = (CLOSE_SIDE * Math.min(...canvas)) / CLOSE_CANVAS;
-  return view(image, Math.min(1, side / Math.max(image.height, image.width)), ...canvas, true);
-}
-
-function view(image, scale, canvasWidth, canvasHeight, centred) {
-  const width = Math.max(round(image.width * scale), 1);
-  const height = Math.max(round(image.height * scale), 1);
-  const small = resize(image, width, height);
-  const left = centred ? Math.floor((canvasWidth - width) / 2) : 0;
-  const top = centred ? Math.floor((canvasHeight - height) / 2) : 0;
-  const data = new Uint8Array(3 * canvasWidth * canvasHeight);
-  for (let y = 0; y < height; y++) {
-    data.set(small.data.subarray(3 * y * width, 3 * (y + 1) * width), 3 * ((top + y) * canvasWidth + left));
-  }
-  return {
-    canvas: { width: canvasWidth, height: canvasHeight, data },
-    scale: [width / image.width, height / image.height],
-    shift: [left, top],
-  };
-}
-
 /** Whether a crop can be cut out: an extent of a pixel at least, landmarks that do not coincide. */
 function plausible({ box, landmarks }) {
   const reach = (axis) => {
@@ -227,14 +211,4 @@ function plausible({ box, landmarks }) {
     return Math.max(...values) - Math.min(...values);
   };
   return box[2] - box[0] >= 1 && box[3] - box[1] >= 1 && Math.max(reach(0), reach(1)) >= 1;
-}
-
-function up(length) {
-  return Math.max(Math.ceil(round(length) / GRID), 1) * GRID;
-}
-
-/** Halves go to the even neighbour, as in Python. */
-function round(value) {
-  const lower = Math.floor(value);
-  return value - lower === 0.5 ? lower + (lower % 2) : Math.round(value);
 }

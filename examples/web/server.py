@@ -57,7 +57,7 @@ def serve(site: Site, port: int) -> ThreadingHTTPServer:
 
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             name = unquote(urlsplit(self.path).path).lstrip("/") or "index.html"
             data = site.files.get(name)
             if data is None:

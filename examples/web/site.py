@@ -27,6 +27,7 @@ OWN = (
     "pixels.js",
     "decoders.js",
     "align.js",
+    "views.js",
     "sw.js",
     "manifest.webmanifest",
     "icon.svg",
@@ -86,7 +87,7 @@ def install_runtime() -> None:
         return
     npm = shutil.which("npm")
     if npm is None:
-        raise SiteError("ONNX Runtime Web is not installed; install Node.js, then run `npm ci` in examples/web")
+        raise SiteError("ONNX Runtime Web is not installed; install Node.js, then `npm ci` in examples/web")
     print("installing ONNX Runtime Web (npm ci) ...", flush=True)
     if subprocess.run([npm, "ci", "--omit=dev", "--ignore-scripts"], cwd=HERE, check=False).returncode != 0:
         raise SiteError("`npm ci` failed in examples/web (see above); it needs the network once")

@@ -43,7 +43,8 @@ def verify(onnxruntime_library: Path, tmp_path_factory):
         text=True,
         check=False,
     )
-    missing = re.search(r"Could not find (\w+)|by \"(nlohmann_json)\"|Could NOT find (JPEG)", configured.stderr)
+    problem = r"Could not find (\w+)|by \"(nlohmann_json)\"|Could NOT find (JPEG)"
+    missing = re.search(problem, configured.stderr)
     if configured.returncode != 0 and missing:
         name = next(name for name in missing.groups() if name)
         pytest.skip(f"needs {name}: apt-get install libjpeg-dev nlohmann-json3-dev libonnxruntime-dev")
@@ -65,25 +66,25 @@ def verify(onnxruntime_library: Path, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cards() -> list[Path]:
-    """Cards of the default detector and embedder in their fp32 ONNX form."""
-    found = []
-    for task in ("detect", "embed"):
-        try:
-            name = registry.default(task).card.name
-            path = registry.find(f"{name}.fp32").path
-        except ModelError as error:
-            pytest.skip(f"needs models: {error}")
-        card = registry.card_file(path.with_suffix(".onnx"))
-        assert card is not None
-        found.append(card)
-    return found
+def models() -> list[Path]:
+    """The default detector and embedder in their fp32 ONNX form."""
+    try:
+        names = [registry.default(task).card.name for task in ("detect", "embed")]
+    except ModelError as error:
+        pytest.skip(f"needs models: {error}")
+    models = [registry.find(f"{name}.fp32") for name in names]
+    assert [model.card.format for model in models] == ["onnx", "onnx"]
+    return [model.path for model in models]
 
 
 @pytest.fixture(scope="session")
-def recognizer(cards: list[Path]) -> FaceRecognizer:
-    detector, embedder = (card.with_suffix(".onnx") for card in cards)
-    return FaceRecognizer(detector, embedder, engine="onnxruntime", threads=1)
+def cards(models: list[Path]) -> list[Path | None]:
+    return [registry.card_file(path) for path in models]
+
+
+@pytest.fixture(scope="session")
+def recognizer(models: list[Path]) -> FaceRecognizer:
+    return FaceRecognizer(*models, engine="onnxruntime", threads=1)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +97,8 @@ def recognizer(cards: list[Path]) -> FaceRecognizer:
 def test_it_decides_as_python_does(verify, cards, recognizer, photos: Path, first: str, second: str) -> None:
     expected = recognizer.verify(photos / first, photos / second)
     done = verify(*cards, photos / first, photos / second)
-    line = re.fullmatch(
-        r"(same person|different people): similarity (-?[\d.]+), threshold ([\d.]+) \(FMR 0.001\)\n", done.stdout
-    )
+    pattern = r"(same person|different people): similarity (-?[\d.]+), threshold ([\d.]+) \(FMR 0.001\)\n"
+    line = re.fullmatch(pattern, done.stdout)
     assert line, done.stdout + done.stderr
     assert float(line[2]) == pytest.approx(expected.similarity, abs=1e-4)
     assert float(line[3]) == pytest.approx(expected.threshold.value, abs=1e-6)
@@ -118,7 +118,9 @@ def test_a_large_sharp_photo_agrees(verify, cards, recognizer, photos: Path, tmp
         turned.save(large, quality=95, exif=exif)
     expected = recognizer.verify(large, photos / "eileen-collins.jpg")
     done = verify(*cards, large, photos / "eileen-collins.jpg")
-    assert float(done.stdout.split("similarity ")[1].split(",")[0]) == pytest.approx(expected.similarity, abs=1e-4)
+    found = re.search(r"similarity (-?[\d.]+)", done.stdout)
+    assert found, done.stderr
+    assert float(found[1]) == pytest.approx(expected.similarity, abs=1e-3)
 
 
 @pytest.mark.parametrize(

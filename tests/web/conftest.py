@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from examples.web.server import serve
 from examples.web.site import RUNTIME, RUNTIME_FILES, Site
 from pocketface import FaceRecognizer
 from pocketface.errors import ModelError
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-TIMEOUT = 60_000  # milliseconds; generous, because a busy machine is no error
+from .chromium import TIMEOUT, launch, ready, serving, sync_api, write_video
 
 
 @pytest.fixture(scope="session")
@@ -73,31 +54,10 @@ def address(site: Site) -> Iterator[str]:
         yield f"http://localhost:{server.server_address[1]}/"
 
 
-@contextmanager
-def serving(site: Site) -> Iterator[ThreadingHTTPServer]:
-    """Run a server in a thread."""
-    server = serve(site, 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture(scope="session")
 def playwright():
     with sync_api.sync_playwright() as playwright:
         yield playwright
-
-
-def launch(playwright, *flags: str):
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    return playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +65,8 @@ def browser(playwright, faces, tmp_path_factory):
     """Chromium whose camera shows the first of `faces`."""
     video = tmp_path_factory.mktemp("camera") / "face.y4m"
     write_video(video, faces[0])
-    browser = launch(playwright, "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={video}")
+    flags = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={video}"]
+    browser = launch(playwright, *flags)
     yield browser
     browser.close()
 
@@ -151,18 +112,3 @@ def page(loaded):
     loaded.set_viewport_size({"width": 1100, "height": 900})
     yield loaded
     loaded.context.clear_permissions()
-
-
-def ready(page) -> None:
-    sync_api.expect(page.locator("#state")).to_contain_text("Ready", timeout=TIMEOUT)
-
-
-def write_video(path: Path, photo: Path) -> None:
-    """A film of one frame, 640 x 480, YUV 4:2:0, as Chromium's fake camera reads it."""
-    frame = Image.new("RGB", (640, 480))
-    with Image.open(photo) as image:
-        image.thumbnail((480, 480))
-        frame.paste(image, ((640 - image.width) // 2, 0))
-    luma, blue, red = np.moveaxis(np.asarray(frame.convert("YCbCr")), 2, 0)
-    planes = [luma, blue[::2, ::2], red[::2, ::2]]
-    path.write_bytes(b"YUV4MPEG2 W640 H480 F5:1 Ip A1:1 C420\nFRAME\n" + b"".join(plane.tobytes() for plane in planes))

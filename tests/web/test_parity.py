@@ -84,7 +84,7 @@ def test_crops_are_equal_to_the_bit(module, faces, scale: float) -> None:
     with Image.open(faces[0]) as photo:
         image = np.asarray(photo.convert("RGB").resize((500, 400)))
     template = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]])
-    shifts = np.random.default_rng(1).normal(0, 2, (5, 2)) + [-10, 30]
+    shifts = np.random.default_rng(1).normal((-10, 30), 2, (5, 2))
     landmarks = (template * scale + shifts).astype(np.float32)
     found = module.evaluate(ALIGN, [text(image.tobytes()), 500, 400, landmarks.astype(float).tolist()])
     np.testing.assert_allclose(np.reshape(found["matrix"], (2, 3)), estimate(landmarks), rtol=1e-9, atol=1e-9)
@@ -99,7 +99,8 @@ def test_resized_pictures_are_equal_to_the_bit(module, faces, width: int, height
     found = module.evaluate(
         """async ([text, width, height]) => {
             const { resize } = await import("./pixels.js");
-            return [...resize({ width: 500, height: 400, data: window.testing.bytes(text) }, width, height).data];
+            const image = { width: 500, height: 400, data: window.testing.bytes(text) };
+            return [...resize(image, width, height).data];
         }""",
         [text(image.tobytes()), width, height],
     )

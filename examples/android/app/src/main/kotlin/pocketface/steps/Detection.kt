@@ -1,0 +1,180 @@
+package pocketface.steps
+
+import kotlin.math.ceil
+import kotlin.math.exp
+import kotlin.math.floor
+import kotlin.math.ln
+import kotlin.math.max
+import kotlin.math.min
+
+/** A face: box and landmarks in pixels of the picture, score 0 to 1. */
+data class Face(
+    val left: Double,
+    val top: Double,
+    val right: Double,
+    val bottom: Double,
+    val landmarks: List<Point>,
+    val score: Double
+) {
+    val area: Double get() = max(right - left, 0.0) * max(bottom - top, 0.0)
+
+    /** Intersection over union with another face's box. */
+    fun overlap(other: Face): Double {
+        val width = min(right, other.right) - max(left, other.left)
+        val height = min(bottom, other.bottom) - max(top, other.top)
+        val shared = max(width, 0.0) * max(height, 0.0)
+        return shared / max(area + other.area - shared, 1e-9)
+    }
+
+    /** The face under z -> (z - shift + 0.5) / scale - 0.5. */
+    fun mapped(shiftX: Double, shiftY: Double, scaleX: Double, scaleY: Double): Face {
+        fun x(value: Double) = (value - shiftX + 0.5) / scaleX - 0.5
+        fun y(value: Double) = (value - shiftY + 0.5) / scaleY - 0.5
+        return Face(x(left), y(top), x(right), y(bottom), landmarks.map { Point(x(it.x), y(it.y)) }, score)
+    }
+}
+
+/** Decodes the project's own detector (docs/architecture.md) from a TFLite graph, whose maps are NHWC. */
+object Decoder {
+    const val SCORE_THRESHOLD = 0.5
+    private const val OVERLAP = 0.4
+    private val STRIDES = listOf(8, 16, 32)
+
+    /** Faces in pixels of the graph's input, best score first; [outputs] are flattened maps by name. */
+    fun decode(outputs: Map<String, FloatArray>, width: Int, height: Int): List<Face> {
+        val logit = ln(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD))
+        val faces = ArrayList<Face>()
+        for (stride in STRIDES) {
+            val columns = width / stride
+            val cells = columns * (height / stride)
+            val scores = map(outputs, "score_$stride", cells)
+            val boxes = map(outputs, "bbox_$stride", 4 * cells)
+            val points = map(outputs, "kps_$stride", 10 * cells)
+            for (cell in 0 until cells) {
+                if (scores[cell] < logit) continue
+                val x = cell % columns + 0.5
+                val y = cell / columns + 0.5
+                val face = Face(
+                    (x - boxes[4 * cell]) * stride,
+                    (y - boxes[4 * cell + 1]) * stride,
+                    (x + boxes[4 * cell + 2]) * stride,
+                    (y + boxes[4 * cell + 3]) * stride,
+                    List(5) {
+                        Point((x + points[10 * cell + 2 * it]) * stride, (y + points[10 * cell + 2 * it + 1]) * stride)
+                    },
+                    1 / (1 + exp(-scores[cell].toDouble()))
+                )
+                faces.add(face)
+            }
+        }
+        return suppress(faces)
+    }
+
+    /** Greedy non-maximum suppression; best score first. */
+    private fun suppress(faces: List<Face>): List<Face> {
+        val kept = ArrayList<Face>()
+        for (face in faces.sortedByDescending { it.score }) {
+            if (kept.none { it.overlap(face) > OVERLAP }) kept.add(face)
+        }
+        return kept
+    }
+
+    private fun map(outputs: Map<String, FloatArray>, name: String, size: Int): FloatArray {
+        val values = checkNotNull(outputs[name]) { "the detector has no output $name" }
+        check(values.size == size) { "the detector's output $name has ${values.size} values, $size are expected" }
+        return values
+    }
+}
+
+/**
+ * Finds faces with a detector whose input has a fixed size.
+ *
+ * @param width of the graph's input
+ * @param height of the graph's input
+ * @param run the graph: a picture of this size to its outputs by name
+ */
+class Detector(private val width: Int, private val height: Int, private val run: (Picture) -> Map<String, FloatArray>) {
+    /** Faces of a picture, best score first. */
+    fun detect(picture: Picture): List<Face> {
+        val first = view(picture, min(width.toDouble() / picture.width, height.toDouble() / picture.height), false)
+        val found = search(first)
+        if (found.isNotEmpty()) return lookAgain(picture, first.scaleY, found)
+        // Faces that fill the frame: smaller, with a margin.
+        val close = view(picture, CLOSE * min(width, height) / max(picture.width, picture.height), true)
+        return lookAgain(picture, close.scaleY, search(close))
+    }
+
+    /** Replaces the landmarks of faces that the graph saw at an unfavourable size. */
+    private fun lookAgain(picture: Picture, scale: Double, faces: List<Face>): List<Face> {
+        val largest = faces.sortedByDescending { it.area }.take(MAX_SECOND_LOOKS)
+        return faces.map { face ->
+            val seen = (face.bottom - face.top) * scale
+            if (face in largest && (seen > SEEN_WELL_MAX || (seen < SEEN_WELL_MIN && scale < 1 / 1.5))) {
+                val match = search(faceView(picture, face)).sortedByDescending { it.overlap(face) }.firstOrNull()
+                if (match != null && match.overlap(face) > 0.5) match.copy(score = face.score) else face
+            } else {
+                face
+            }
+        }
+    }
+
+    /** A picture as the graph sees it: canvas = (picture + 0.5) * scale - 0.5 + shift. */
+    private class View(
+        val canvas: Picture,
+        val scaleX: Double,
+        val scaleY: Double,
+        val shiftX: Double,
+        val shiftY: Double
+    )
+
+    private fun search(view: View): List<Face> = Decoder.decode(run(view.canvas), width, height)
+        .map { it.mapped(view.shiftX, view.shiftY, view.scaleX, view.scaleY) }
+
+    private fun view(picture: Picture, factor: Double, centred: Boolean): View {
+        val scale = min(1.0, factor)
+        val columns = max(round(picture.width * scale), 1)
+        val rows = max(round(picture.height * scale), 1)
+        val small = picture.resize(columns, rows)
+        val left = if (centred) (width - columns) / 2 else 0
+        val top = if (centred) (height - rows) / 2 else 0
+        val canvas = Picture(width, height)
+        for (y in 0 until rows) {
+            System.arraycopy(small.data, 3 * y * columns, canvas.data, 3 * ((top + y) * width + left), 3 * columns)
+        }
+        val scaleX = columns.toDouble() / picture.width
+        val scaleY = rows.toDouble() / picture.height
+        return View(canvas, scaleX, scaleY, left.toDouble(), top.toDouble())
+    }
+
+    /** One face alone, at the size at which its landmarks are found best. */
+    private fun faceView(picture: Picture, face: Face): View {
+        val scale = min(1.0, SECOND_FACE / (face.bottom - face.top))
+        val half = (SECOND_LOOK / 2 - 1) / scale
+        val x = (face.left + face.right) / 2
+        val y = (face.top + face.bottom) / 2
+        val left = clip(floor(x - half), 0, picture.width - 1)
+        val top = clip(floor(y - half), 0, picture.height - 1)
+        val right = max(clip(ceil(x + half), 1, picture.width), left + 1)
+        val bottom = max(clip(ceil(y + half), 1, picture.height), top + 1)
+        val view = view(picture.cut(left, top, right, bottom), scale, true)
+        val shiftX = view.shiftX - left * view.scaleX
+        return View(view.canvas, view.scaleX, view.scaleY, shiftX, view.shiftY - top * view.scaleY)
+    }
+
+    private fun clip(value: Double, low: Int, high: Int): Int = min(max(value, low.toDouble()), high.toDouble()).toInt()
+
+    /** Halves go to the even neighbour, as in Python. */
+    private fun round(value: Double): Int {
+        val lower = floor(value).toInt()
+        return if (value - lower == 0.5) lower + lower % 2 else floor(value + 0.5).toInt()
+    }
+
+    private companion object {
+        const val CLOSE = 0.6 // of the input's shorter side: 192 of 320 pixels
+        const val SECOND_LOOK = 192 // side of the square with a face alone ...
+        const val SECOND_FACE = 96.0 // ... and the face's height there
+        const val SEEN_WELL_MIN = 56.0 // heights in the graph's input between which landmarks need no second look
+        const val SEEN_WELL_MAX = 200.0
+        const val MAX_SECOND_LOOKS = 16 // of the largest faces: bounds the time for crowds
+    }
+}
