@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     fetch = actions.add_parser(
         "fetch", help="download a public model (the only command that uses the network)"
     )
-    fetch.add_argument("name", help="sface, yunet, sface.int8 or yunet.int8")
+    fetch.add_argument("name", help="sface, yunet, sface.int8, yunet.int8, or the file's name")
     fetch.add_argument(
         "--mirror", metavar="URL", help="folder of a web server that holds the file under its name"
     )

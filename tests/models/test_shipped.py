@@ -64,7 +64,7 @@ def test_forms_of_one_embedder_agree(shipped, faces):
         wanted = min(AGREEMENT[one.card.precision], AGREEMENT[two.card.precision])
         cosines = (first * second).sum(axis=1)
         assert cosines.min() > wanted, (one.path.name, two.path.name, cosines)
-        if one.card.precision == two.card.precision == "fp32":
+        if wanted == 0.9999:
             compared.add(frozenset((one.card.format, two.card.format)))
     assert frozenset(("onnx", "tflite")) in compared
 
