@@ -259,7 +259,7 @@ def _read_heif(file: IO[bytes], name: str, max_pixels: int) -> Picture:
         raise ExtraError(f'{name}: reading HEIC needs an extra: pip install "pocketface[heic]"') from error
     file.seek(0)
     heif = _guarded(name, lambda: pillow_heif.open_heif(file))
-    _check_size(name, heif.size, max_pixels)
+    _check_size(name, _guarded(name, lambda: heif.size), max_pixels)
     # The decoder has already turned the picture, and to_pillow() resets the orientation to match.
     return Picture(_guarded(name, lambda: _upright(heif.to_pillow())))
 

@@ -91,7 +91,10 @@ class OnnxRuntime:
         # Waiting threads sleep: a spinning worker drains the battery and takes the core of the camera.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            # Its fallback would print to the user's terminal and try the same provider again.
+            session = ort.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
         except errors as error:
             raise ModelError(
                 f"ONNX Runtime {ort.__version__} cannot load the graph: {first_line(error)}"
