@@ -28,9 +28,7 @@ class Geometry:
     mirror: bool = True
 
 
-def crop(
-    face: Image.Image, rng: np.random.Generator, geometry: Geometry = Geometry()
-) -> Image.Image:
+def crop(face: Image.Image, rng: np.random.Generator, geometry: Geometry = Geometry()) -> Image.Image:
     """A shifted, turned, scaled, mirrored crop, RGB 112x112, from a face of 128x128."""
     angle = math.radians(rng.uniform(-geometry.turn, geometry.turn))
     scale = math.exp(rng.uniform(-geometry.scale, geometry.scale))
@@ -42,9 +40,7 @@ def crop(
         flip * c, -s, middle + dx - flip * c * half + s * half,
         flip * s, c, middle + dy - flip * s * half - c * half,
     )  # fmt: skip
-    return face.transform(
-        (CROP, CROP), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-    )
+    return face.transform((CROP, CROP), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 def light(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
@@ -78,8 +74,8 @@ def jpeg(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def noise(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Gaussian noise of deviation 5 to 25 levels."""
-    pixels = np.asarray(image, np.float32)
-    pixels = pixels + rng.normal(0, rng.uniform(5, 25), pixels.shape)
+    pixels = np.array(image, np.float32)
+    pixels += rng.normal(0, rng.uniform(5, 25), pixels.shape)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -94,9 +90,7 @@ def dark(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 def small(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A face of 24 to 64 pixels, enlarged."""
     size = int(rng.integers(24, 64))
-    return image.resize((size, size), Image.Resampling.BOX).resize(
-        (CROP, CROP), Image.Resampling.BILINEAR
-    )
+    return image.resize((size, size), Image.Resampling.BOX).resize((CROP, CROP), Image.Resampling.BILINEAR)
 
 
 def occlude(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -142,7 +136,7 @@ class Augmentation:
     """The crop's limits, the change of light for both, how often the student's crop is hardened."""
 
     geometry: Geometry = Geometry()
-    light: float = 0.0
+    light: float = 0.15
     harden: float = 0.0
 
 

@@ -44,7 +44,8 @@ def embed_faces(faces: Sequence[Face], embed: Embed, batch: int = 32) -> NDArray
         for start in range(0, len(faces), batch)
     ]
     embeddings = np.concatenate(parts)
-    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return embeddings
 
 
 def wilson_upper(count: int, total: int, z: float = 1.96) -> float:

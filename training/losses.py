@@ -1,4 +1,4 @@
-"""The losses: ArcFace, template, multi-step and feature-level distillation, and the thesis's two."""
+"""The losses: ArcFace, and distillation of embeddings, of maps and at the classification layer."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ class ArcFace(nn.Module):
         known = labels >= 0
         at = cosines[known, labels[known]].clamp(-1 + 1e-6, 1 - 1e-6)
         angle = at.acos() + self.margin
-        eased = torch.where(
-            angle <= math.pi, angle.cos(), at - math.sin(math.pi - self.margin) * self.margin
-        )
+        eased = torch.where(angle <= math.pi, angle.cos(), at - math.sin(math.pi - self.margin) * self.margin)
         cosines = cosines.index_put((known.nonzero()[:, 0], labels[known]), eased)
         return self.scale * cosines
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Apply the module to `embeddings`."""
         known = labels >= 0
         if not bool(known.any()):
             return embeddings.sum() * 0.0
@@ -55,7 +54,7 @@ def template(student: Tensor, teacher: Tensor, weight: float = 100.0) -> Tensor:
 
 
 class Hints(nn.Module):
-    """Feature-level distillation: student maps, through learned 1x1 convolutions, regress teacher's.
+    """Feature-level distillation: student maps, through learned 1x1 layers, regress teacher's.
 
     Each loss is the fraction of the teacher's variance that is left, one at the start: the
     teacher's channels come normalised (`normalize`).
@@ -63,9 +62,7 @@ class Hints(nn.Module):
 
     def __init__(self, student: Sequence[int], teacher: Sequence[int]) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(
-            nn.Conv2d(s, t, 1) for s, t in zip(student, teacher, strict=True)
-        )
+        self.maps = nn.ModuleList(nn.Conv2d(s, t, 1) for s, t in zip(student, teacher, strict=True))
         for index, channels in enumerate(teacher):
             self.register_buffer(f"mean{index}", torch.zeros(1, channels, 1, 1))
             self.register_buffer(f"deviation{index}", torch.ones(1, channels, 1, 1))
@@ -108,7 +105,7 @@ def classification(student: Tensor, teacher: Tensor, temperature: float = 4.0) -
 
 
 def angular(student: Tensor, teacher: Tensor) -> Tensor:
-    """Feature-level distillation matched to ArcFace: mean squared angle between embeddings, radians.
+    """Feature-level distillation matched to ArcFace: mean squared angle, in radians.
 
     ArcFace's margin lives in the angle, so the angle is what the student should inherit.
     """

@@ -20,9 +20,7 @@ from training.teachers import Teacher
 from training.trainer import build_student, to_input
 
 
-def _teacher_embeddings(
-    teacher: Teacher, faces: Sequence[Face], cache: Path
-) -> NDArray[np.float32]:
+def _teacher_embeddings(teacher: Teacher, faces: Sequence[Face], cache: Path) -> NDArray[np.float32]:
     if not cache.is_file():
         temporary = cache.with_suffix(".tmp.npy")
         np.save(temporary, embed_faces(faces, teacher.embed))
@@ -33,15 +31,13 @@ def _teacher_embeddings(
     return embeddings
 
 
-def evaluate(
-    recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teacher | None
-) -> dict[str, Any]:
+def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teacher | None) -> dict[str, Any]:
     """Write the averaged weights of a run and their figures beside its checkpoint; the figures."""
     state = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)
     samples, steps, seconds = state["counts"]
     network = build_student(recipe)
     network.load_state_dict(state["average"])
-    network.eval().to(memory_format=torch.channels_last)
+    network.eval()
     # The held-out faces of the first folder alone, so that figures of all runs compare.
     faces = read_faces(folders[:1], "heldout")
 
@@ -62,9 +58,7 @@ def evaluate(
         "heldout": asdict(result),
     }
     if teacher:
-        target = _teacher_embeddings(
-            teacher, faces, out.parent / f"heldout-{teacher.spec.name}.npy"
-        )
+        target = _teacher_embeddings(teacher, faces, out.parent / f"heldout-{teacher.spec.name}.npy")
         figures["heldout_cosine"] = round(float((embeddings * target).sum(axis=1).mean()), 4)
     weights = out / f"{recipe.name}.pth"
     torch.save({k: v.contiguous() for k, v in state["average"].items()}, weights)

@@ -81,6 +81,7 @@ class _FastPReLU(nn.Module):
         self.rest = nn.Parameter(1 - slope, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return torch.relu(x * self.rest) + x * self.slope
 
 
@@ -90,6 +91,7 @@ class _Exposed(nn.Module):
         self.network, self.after = network, tuple(after)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Apply the module to `x`."""
         return tuple(self.network.stages(x, self.after))
 
 
@@ -163,12 +165,10 @@ class Teacher:
         self.spec = spec
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(graph), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
-        self._mean = np.float32(spec.mean)
-        self._deviation = np.float32(spec.deviation)
+        self._mean = np.asarray(spec.mean, np.float32)
+        self._deviation = np.asarray(spec.deviation, np.float32)
 
     def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Maps `(n, c, h, w)` and, last, embeddings `(n, d)`, of uint8 `(n, 112, 112, 3)`, RGB."""

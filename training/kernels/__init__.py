@@ -64,7 +64,7 @@ def _nhwc(x: Tensor) -> Tensor:
 
 class _Node(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         mode: int,
         norms: tuple[nn.BatchNorm2d, ...],
@@ -88,7 +88,7 @@ class _Node(torch.autograd.Function):
             _pointers(affine),
             _pointers(running),
             _pointer(saved),
-            ctypes.c_float(norms[0].momentum),
+            ctypes.c_float(norms[0].momentum or 0.0),
             ctypes.c_float(norms[0].eps),
         )
         ctx.mode = mode
@@ -96,7 +96,7 @@ class _Node(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         a, b, out, saved, *affine = ctx.saved_tensors
         gradient = _nhwc(gradient)
         n, c, h, w = a.shape
@@ -122,13 +122,13 @@ class _Node(torch.autograd.Function):
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         x = _nhwc(x)
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=len(weight))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         gradient = _nhwc(gradient)
         n, c, h, w = x.shape
@@ -154,15 +154,16 @@ def node(norms: tuple[nn.BatchNorm2d, ...], a: Tensor, b: Tensor | None = None) 
     return result
 
 
+def _depthwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    if convolution.stride != (1, 1):
+        return convolution(x)  # type: ignore[no-any-return]
+    return _Depthwise.apply(x, convolution.weight)  # type: ignore[no-any-return, no-untyped-call]
+
+
 def _linear(operation: nn.Module, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d | None]:
     """An operation up to its batch norm, and that batch norm."""
     if isinstance(operation, Separable):
-        depthwise = operation.depthwise
-        if depthwise.stride == (1, 1):
-            x = _Depthwise.apply(x, depthwise.weight)  # type: ignore[no-untyped-call]
-        else:
-            x = depthwise(x)
-        return operation.pointwise(x), operation.bn
+        return operation.pointwise(_depthwise(operation.depthwise, x)), operation.bn
     if isinstance(operation, Linear):
         return operation.conv(x), operation.bn
     if isinstance(operation, Pool):
@@ -178,8 +179,7 @@ def _cell(cell: RectifiedCell, older: Tensor, newer: Tensor) -> Tensor:
     for pair, sources in zip(cell.dag, cell.sources, strict=True):
         assert isinstance(pair, nn.ModuleList)
         (a, bn_a), (b, bn_b) = (
-            _linear(operation, states[source])
-            for operation, source in zip(pair, sources, strict=True)
+            _linear(operation, states[source]) for operation, source in zip(pair, sources, strict=True)
         )
         if bn_a is None:
             a, b, bn_a, bn_b = b, a, bn_b, bn_a
@@ -198,7 +198,10 @@ class Prefix(nn.Module):
         self.stem = copy.deepcopy(network.stem)
         self.cells = nn.ModuleList(copy.deepcopy(cell) for cell in network.cells[:cells])
         self.eval().requires_grad_(False)
-        self.stem[0] = fuse_conv_bn_eval(self.stem[0], self.stem[1])
+        convolution, norm = self.stem[0], self.stem[1]
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        self.stem[0] = fuse_conv_bn_eval(convolution, norm)
         self.stem[1] = nn.Identity()
         for module in self.cells.modules():
             if isinstance(module, Separable):
@@ -210,6 +213,7 @@ class Prefix(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the module to `x`."""
         older = newer = self.stem(x)
         for cell in self.cells:
             older, newer = newer, cell(older, newer)

@@ -78,7 +78,10 @@ class Detector(nn.Module):
         first, second, third = widths
         self.scale = SCALE
         self.stem = nn.Sequential(
-            *unit(3, first, 3, 2), nn.ReLU(inplace=True), *unit(first, second, 3, 2), nn.ReLU(inplace=True)
+            *unit(3, first, 3, 2),
+            nn.ReLU(inplace=True),
+            *unit(first, second, 3, 2),
+            nn.ReLU(inplace=True),
         )
         stages = []
         for level, depth in enumerate(depths):

@@ -29,9 +29,7 @@ class Genotype:
                 raise ValueError(f"{name}: expected two edges for every node, got {len(edges)}")
             for position, (operation, source) in enumerate(edges):
                 if operation not in OPERATIONS:
-                    raise ValueError(
-                        f"{name}[{position}]: operation {operation!r} is none of {OPERATIONS}"
-                    )
+                    raise ValueError(f"{name}[{position}]: operation {operation!r} is none of {OPERATIONS}")
                 if not 0 <= source < 2 + position // 2:
                     raise ValueError(f"{name}[{position}]: input {source} does not exist yet")
 

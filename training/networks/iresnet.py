@@ -1,4 +1,4 @@
-"""iResNet (Deng et al., ArcFace, 2019): the teachers of the paper; BN-Conv-BN-PReLU-Conv-BN blocks."""
+"""iResNet (Deng et al., ArcFace, 2019), the paper's teachers: BN, Conv, BN, PReLU, Conv, BN."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.body(x) + self.shortcut(x)  # type: ignore[no-any-return]
 
 
@@ -41,9 +42,7 @@ class IResNet(nn.Module):
             for index in range(depth):
                 blocks.append(Block(c_in, c_out, 2 if index == 0 else 1))
                 c_in = c_out
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Sequential(
             nn.BatchNorm2d(512),
@@ -53,6 +52,7 @@ class IResNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.head(self.blocks(self.stem(x)))  # type: ignore[no-any-return]
 
 

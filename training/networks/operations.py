@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SeparableUnit(nn.Module):
-    """PReLU, depthwise kxk, pointwise 1x1, batch norm: `(n, c_in, h, w)` to `(n, c_out, h', w')`."""
+    """PReLU, depthwise kxk, pointwise 1x1, batch norm: `c_in` channels to `c_out`."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -19,6 +19,7 @@ class SeparableUnit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.net(x)  # type: ignore[no-any-return]
 
 
@@ -35,6 +36,7 @@ class Pool(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.bn(self.pool(x))  # type: ignore[no-any-return]
 
 
@@ -53,6 +55,7 @@ class FactorizedReduction(nn.Module):
         self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         x = self.relu(x)
         first = self.conv12(self.conv11(x))
         second = self.conv22(self.conv21(x[:, :, 1:, 1:]))

@@ -57,13 +57,13 @@ class Cell(nn.Module):
         self.sources = [(a[1], b[1]) for a, b in nodes]
         self.dag = nn.ModuleList(
             nn.ModuleList(
-                operation(name, channels, 2 if reduction and source < 2 else 1)
-                for name, source in pair
+                operation(name, channels, 2 if reduction and source < 2 else 1) for name, source in pair
             )
             for pair in nodes
         )
 
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
+        """Apply the module to `older`."""
         states = [self.preproc0(older), self.preproc1(newer)]
         for pair, (a, b) in zip(self.dag, self.sources, strict=True):
             assert isinstance(pair, nn.ModuleList)
@@ -75,13 +75,15 @@ class PocketNet(nn.Module):
     """Float32 `(n, 3, 112, 112)`, RGB, `(x / 255 - 0.5) / 0.5`, to float32 `(n, embedding)`."""
 
     def __init__(
-        self, genotype: Genotype = POCKETNET, channels: int = 16, cells: int = 18, embedding: int = 128
+        self,
+        genotype: Genotype = POCKETNET,
+        channels: int = 16,
+        cells: int = 18,
+        embedding: int = 128,
     ) -> None:
         super().__init__()
         width = 4 * channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width))
         self.cells = nn.ModuleList()
         older, newer, after_reduction = width, width, False
         reductions = reduction_cells(cells)
@@ -103,6 +105,7 @@ class PocketNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.stages(x, ())[-1]
 
     def stages(self, x: Tensor, after: Sequence[int]) -> list[Tensor]:

@@ -30,6 +30,7 @@ class Separable(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.bn(self.pointwise(self.depthwise(x)))  # type: ignore[no-any-return]
 
 
@@ -42,6 +43,7 @@ class Linear(nn.Module):
         self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.bn(self.conv(x))  # type: ignore[no-any-return]
 
 
@@ -76,14 +78,14 @@ class RectifiedCell(nn.Module):
         self.sources = [(a[1], b[1]) for a, b in nodes]
         self.dag = nn.ModuleList(
             nn.ModuleList(
-                operation(name, channels, 2 if reduction and source < 2 else 1)
-                for name, source in pair
+                operation(name, channels, 2 if reduction and source < 2 else 1) for name, source in pair
             )
             for pair in nodes
         )
         self.relu = nn.ReLU()
 
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
+        """Apply the module to `older`."""
         states = [self.relu(self.preproc0(older)), self.relu(self.preproc1(newer))]
         for pair, (a, b) in zip(self.dag, self.sources, strict=True):
             assert isinstance(pair, nn.ModuleList)
@@ -95,22 +97,22 @@ class RectifiedPocketNet(nn.Module):
     """Float32 `(n, 3, 112, 112)`, RGB, `(x / 255 - 0.5) / 0.5`, to float32 `(n, embedding)`."""
 
     def __init__(
-        self, genotype: Genotype = POCKETNET, channels: int = 16, cells: int = 18, embedding: int = 128
+        self,
+        genotype: Genotype = POCKETNET,
+        channels: int = 16,
+        cells: int = 18,
+        embedding: int = 128,
     ) -> None:
         super().__init__()
         width = 4 * channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.cells = nn.ModuleList()
         older, newer, after_reduction = width, width, False
         reductions = reduction_cells(cells)
         for index in range(cells):
             reduction = index in reductions
             channels *= 2 if reduction else 1
-            self.cells.append(
-                RectifiedCell(genotype, older, newer, channels, reduction, after_reduction)
-            )
+            self.cells.append(RectifiedCell(genotype, older, newer, channels, reduction, after_reduction))
             nodes = len(genotype.nodes(reduction))
             older, newer, after_reduction = newer, nodes * channels, reduction
         self.tail = nn.Sequential(
@@ -124,6 +126,7 @@ class RectifiedPocketNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.stages(x, ())[-1]
 
     def stages(self, x: Tensor, after: Sequence[int]) -> list[Tensor]:

@@ -29,6 +29,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.relu(self.body(x) + self.shortcut(x))  # type: ignore[no-any-return]
 
 
@@ -48,9 +49,7 @@ class CifarResNet(nn.Module):
         super().__init__()
         if (depth - 2) % 6:
             raise ValueError(f"expected a depth of 6 n + 2, got {depth}")
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         self.blocks = _stages(((depth - 2) // 6,) * 3, (16, 32, 64), 16)
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
@@ -60,6 +59,7 @@ class CifarResNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.head(self.blocks(self.stem(x)))  # type: ignore[no-any-return]
 
 
@@ -68,9 +68,7 @@ class FaceResNet(nn.Module):
 
     def __init__(self, depths: tuple[int, ...], embedding: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
         self.blocks = _stages(depths, (64, 128, 256, 512), 64)
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
@@ -80,6 +78,7 @@ class FaceResNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to `x`."""
         return self.head(self.blocks(self.stem(x)))  # type: ignore[no-any-return]
 
 

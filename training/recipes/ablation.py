@@ -18,6 +18,6 @@ ABLATION = (
     replace(
         BASE,
         name="ablation-mirror-only",
-        augmentation=Augmentation(Geometry(shift=0, turn=0, scale=0)),
+        augmentation=Augmentation(Geometry(shift=0, turn=0, scale=0), light=0),
     ),
 )

@@ -3,7 +3,7 @@
 from training.recipes.recipe import Recipe
 
 EMBEDDERS = (
-    Recipe("pocketnet-s128-r", teacher="official", harden=(0.25, 0.67), freeze=(0.45, 7), minutes=105),
+    Recipe("pocketnet-s128-r", teacher="official", harden=(0.2, 0.67), freeze=(0.55, 7), minutes=105),
     Recipe(
         "pocketnet-s128-open",
         teacher="open",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from training.augment import Augmentation
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of the losses; zero leaves one out. The hints' falls geometrically from start to end."""
+    """Weights of the losses, zero leaves one out; the hints' falls geometrically to its second."""
 
     cosine: float = 6.0
     template: float = 0.0
@@ -45,8 +45,8 @@ class Recipe:
     of samples and the batch size from there on. `harden` is the chance of a hardened student crop
     and the fraction of the run from which it applies. `stage_teachers` are checkpoints of the
     teacher, one for each equal part of the run (multi-step distillation). `faces` limits how many
-    are used, zero for all. `freeze` is the fraction of the run from which the stem and so many cells
-    keep their averaged weights: on a CPU the first stage is half of a step's time.
+    are used, zero for all. `freeze` is the fraction of the run at which the stem and so many cells
+    come to rest: on a CPU the first stage is half of a step's time.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Recipe:
     losses: Losses = Losses()
     optimiser: Optimiser = Optimiser()
     batches: tuple[tuple[int, int], ...] = ((0, 8), (12_000, 16))
-    augmentation: Augmentation = Augmentation(light=0.15)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     harden: tuple[float, float] = (0.0, 0.0)
     freeze: tuple[float, int] = (1.0, 0)
     stage_teachers: tuple[str, ...] = ()

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.augment import HARDSHIPS, Augmentation, Geometry, crop, views
+
+RNG = np.random.default_rng(0)
+FACE = Image.fromarray(np.kron(RNG.integers(0, 256, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8))
+STILL = Geometry(shift=0, turn=0, scale=0, mirror=False)
+
+
+def test_still_crop_is_the_centre() -> None:
+    assert np.array_equal(np.asarray(crop(FACE, RNG, STILL)), np.asarray(FACE)[8:120, 8:120])
+
+
+def test_mirror_is_exact() -> None:
+    how = Geometry(shift=0, turn=0, scale=0, mirror=True)
+    centre = np.asarray(FACE)[8:120, 8:120]
+    seen = {np.asarray(crop(FACE, np.random.default_rng(i), how)).tobytes() for i in range(12)}
+    assert seen == {centre.tobytes(), np.ascontiguousarray(centre[:, ::-1]).tobytes()}
+
+
+def test_teacher_sees_the_clean_crop() -> None:
+    how = Augmentation(STILL, light=0.0, harden=1.0)
+    clean, hard = views(FACE, np.random.default_rng(3), how)
+    assert np.array_equal(clean, np.asarray(FACE)[8:120, 8:120])
+    assert not np.array_equal(clean, hard)
+
+
+def test_views_depend_on_the_generator_alone() -> None:
+    how = Augmentation(harden=1.0, light=0.2)
+    first, second = (views(FACE, np.random.default_rng(5), how) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("hardship", HARDSHIPS, ids=lambda f: f.__name__)
+def test_hardships_keep_size_and_leave_their_input(hardship: object) -> None:
+    image = crop(FACE, RNG, STILL)
+    before = image.tobytes()
+    result = hardship(image, np.random.default_rng(1))  # type: ignore[operator]
+    assert result.size == (112, 112)
+    assert result.mode == "RGB"
+    assert image.tobytes() == before

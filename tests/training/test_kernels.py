@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training import kernels
+from training.networks import rectified
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs g++ on Linux")
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    return float((a - b).detach().abs().max()) <= 2e-5 * float(a.detach().abs().max())
+
+
+@pytest.mark.parametrize("mode", ["single", "both", "raw"])
+@pytest.mark.parametrize(("channels", "size"), [(16, 24), (64, 7)])
+def test_node_and_its_gradient(mode: str, channels: int, size: int) -> None:
+    torch.manual_seed(0)
+    a, b = ((torch.randn(3, channels, size, size) * 2 + 1).requires_grad_() for _ in range(2))
+    norms = [nn.BatchNorm2d(channels) for _ in range(2)]
+    for norm in norms:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    ours = copy.deepcopy(norms)
+    if mode == "single":
+        expected, got = F.relu(norms[0](a)), kernels.node((ours[0],), a)
+    elif mode == "both":
+        expected = F.relu(norms[0](a) + norms[1](b))
+        got = kernels.node((ours[0], ours[1]), a, b)
+    else:
+        expected, got = F.relu(norms[0](a) + b), kernels.node((ours[0],), a, b)
+    assert close(expected, got)
+    used = norms if mode == "both" else norms[:1]
+    inputs = [a] if mode == "single" else [a, b]
+    upstream = torch.randn_like(expected)
+    want = torch.autograd.grad(expected, [*inputs, *(p for n in used for p in n.parameters())], upstream)
+    have = torch.autograd.grad(
+        got, [*inputs, *(p for n in ours[: len(used)] for p in n.parameters())], upstream
+    )
+    assert all(close(w, h) for w, h in zip(want, have, strict=True))
+    for norm, own in zip(used, ours, strict=False):
+        assert close(norm.running_mean, own.running_mean)
+        assert close(norm.running_var, own.running_var)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_gradients(kernel: int) -> None:
+    torch.manual_seed(0)
+    x, w = torch.randn(2, 32, 9, 8, requires_grad=True), torch.randn(32, 1, kernel, kernel)
+    w.requires_grad_()
+    upstream = torch.randn(2, 32, 9, 8)
+    want = torch.autograd.grad(F.conv2d(x, w, padding=kernel // 2, groups=32), (x, w), upstream)
+    have = torch.autograd.grad(kernels._Depthwise.apply(x, w), (x, w), upstream)
+    assert all(close(a, b) for a, b in zip(want, have, strict=True))
+
+
+def test_prefix_is_the_network_in_evaluation() -> None:
+    torch.manual_seed(0)
+    network = rectified("s128").eval()
+    x = torch.randn(1, 3, 112, 112)
+    with torch.no_grad():
+        older, newer, *_ = network.stages(x, (5, 6))
+    assert all(close(a, b) for a, b in zip((older, newer), kernels.Prefix(network, 7)(x), strict=True))

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from synthetic_faces import write_shards
+
+from training.augment import Augmentation
+from training.networks import Genotype
+from training.recipes import RECIPES, Recipe
+from training.shards import Face, read_faces
+from training.teachers import TeacherSpec
+from training.trainer import Trainer
+
+
+class FakeTeacher:
+    """A teacher of fixed random projections: four maps by pooling, and an embedding."""
+
+    spec = TeacherSpec("fake", "", "", (0, 0, 0), (1, 1, 1), (5, 11, 16), (3, 3, 3, 3))
+
+    def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        x = crops.astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1
+        maps = [x.reshape(len(x), 3, s, 112 // s, s, 112 // s).mean((3, 5)) for s in (56, 28, 14, 7)]
+        mix = np.random.default_rng(0).normal(size=(147, 128)).astype(np.float32)
+        return [*maps, maps[-1].reshape(len(x), -1) @ mix]
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self(crops)[-1]
+
+
+RECIPE = replace(
+    RECIPES["pocketnet-s128-r"],
+    name="tiny",
+    minutes=0,
+    samples=96,
+    batches=((0, 4), (16, 8)),
+    freeze=(1.0, 0),
+    augmentation=Augmentation(),
+    harden=(0.5, 0.5),
+)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Face]:
+    folder = tmp_path_factory.mktemp("faces")
+    write_shards(folder, train=24, heldout=0)
+    return read_faces([folder], "train")
+
+
+def trainer(recipe: Recipe, faces: list[Face], out: Path) -> Trainer:
+    return Trainer(recipe, faces, FakeTeacher(), out)  # type: ignore[arg-type]
+
+
+def test_the_loss_falls(faces: list[Face], tmp_path: Path) -> None:
+    rows = list(trainer(RECIPE, faces, tmp_path).run(1e9))
+    assert np.mean([r["loss"] for r in rows[-3:]]) < 0.9 * np.mean([r["loss"] for r in rows[:3]])
+    assert rows[-1]["samples"] == 96
+    assert rows[-1]["rate"] < 0.05
+
+
+def test_a_killed_run_goes_on_exactly(faces: list[Face], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, samples=48)
+    whole = trainer(recipe, faces, tmp_path / "whole")
+    for _ in whole.run(1e9):
+        pass
+    first = trainer(recipe, faces, tmp_path / "parts")
+    steps = first.run(1e9)
+    while first.samples < 24:
+        next(steps)
+    first.save()
+    # A step after the checkpoint is lost in the kill, and must not matter.
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    second = trainer(recipe, faces, tmp_path / "parts")
+    assert second.samples == 24
+    for _ in second.run(1e9):
+        pass
+    assert second.samples == whole.samples
+    for key, value in whole.network.state_dict().items():
+        torch.testing.assert_close(second.network.state_dict()[key], value, msg=key)
+
+
+def test_a_frozen_prefix_stays(faces: list[Face], tmp_path: Path) -> None:
+    run = trainer(replace(RECIPE, samples=24, freeze=(0.0, 2)), faces, tmp_path)
+    if not run.quick:
+        pytest.skip("needs the kernels")
+    before = {k: v.clone() for k, v in run.average.items()}
+    for _ in run.run(1e9):
+        pass
+    after = run.network.state_dict()
+    same = {k for k in before if torch.equal(before[k], after[k])}
+    assert {k for k in before if k.startswith(("stem.", "cells.0.", "cells.1."))} <= same
+    assert "cells.2.preproc1.conv.weight" not in same
+
+
+def test_recipes_are_named_apart_and_hints_fit() -> None:
+    assert len(RECIPES) > 5
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+        assert (recipe.minutes > 0) != (recipe.samples > 0)
+        assert recipe.batch_at(10**9) == recipe.batches[-1][1]
+    assert isinstance(RECIPES["pocketnet-s128-r"], Recipe)
+    assert Genotype
