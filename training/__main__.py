@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import os
 import sys
 import time
@@ -100,6 +101,10 @@ def main() -> None:
                 speed = (trainer.samples - first) / (shown - began)
                 values = " ".join(f"{name} {value:.4g}" for name, value in row.items())
                 tqdm.write(f"{values} faces/s {speed:.1f}")
+    if importlib.util.find_spec("matplotlib"):
+        from training.curves import draw
+
+        draw(log, log.with_suffix(".png"))
     if trainer.progress >= 1:
         print(evaluate(recipe, out, folders, teacher))
 

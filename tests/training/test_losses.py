@@ -21,7 +21,9 @@ def test_arcface_is_the_formula() -> None:
     logits = 64 * cosines
     for row, label in enumerate(y.tolist()):
         logits[row, label] = 64 * math.cos(math.acos(cosines[row, label]) + 0.5)
-    expected = np.mean([np.log(np.exp(row - row[label]).sum()) for row, label in zip(logits, y.tolist())])
+    expected = np.mean(
+        [np.log(np.exp(row - row[label]).sum()) for row, label in zip(logits, y.tolist(), strict=True)]
+    )
     assert float(head(x, y)) == pytest.approx(expected, rel=1e-4)
 
 

@@ -76,5 +76,5 @@ def test_genotype_survives_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("edges", [(("dw3x3", 0),), (("dw9x9", 0), ("skip", 1)), (("skip", 0), ("skip", 2))])
 def test_genotype_refuses_what_cannot_be(edges: tuple[tuple[str, int], ...]) -> None:
-    with pytest.raises(ValueError, match="expected|none of|not exist"):
+    with pytest.raises(ValueError, match=r"expected|none of|not exist"):
         Genotype(edges, POCKETNET.reduce)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from training.augment import Augmentation, Geometry
 from training.recipes.recipe import Losses, Optimiser, Recipe
 
-SAMPLES = 4_000
+SAMPLES = 1_600
 BASE = Recipe("ablation-base", batches=((0, 8),), samples=SAMPLES)
 
 ABLATION = (
@@ -14,7 +14,6 @@ ABLATION = (
     replace(BASE, name="ablation-batch-32", batches=((0, 32),)),
     replace(BASE, name="ablation-no-hints", losses=Losses(hints=(0, 0))),
     replace(BASE, name="ablation-prelu", network="pocketnet"),
-    replace(BASE, name="ablation-1000-faces", faces=1_000),
     replace(
         BASE,
         name="ablation-mirror-only",

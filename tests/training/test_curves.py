@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.curves import draw, read_log, smooth
+
+LOG = "samples,rate,hint0,cosine\n" + "".join(
+    f"{8 * i},{1 - i / 40},{'' if i > 30 else 0.5},{i / 40}\n" for i in range(1, 40)
+)
+
+
+def test_missing_values_are_no_numbers(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    columns = read_log(tmp_path / "log.csv")
+    assert np.isnan(columns["hint0"][-1])
+    assert columns["samples"][-1] == 312
+
+
+def test_an_empty_log_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("samples,rate\n")
+    with pytest.raises(ValueError, match="no rows yet"):
+        read_log(tmp_path / "log.csv")
+
+
+def test_smoothing_keeps_means() -> None:
+    assert np.allclose(smooth(np.ones(40)), 1)
+    assert smooth(np.arange(4.0)).tolist() == [1.5]
+
+
+def test_a_picture_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "log.csv").write_text(LOG)
+    draw(tmp_path / "log.csv", tmp_path / "log.png")
+    assert (tmp_path / "log.png").read_bytes().startswith(b"\x89PNG")
