@@ -5,7 +5,7 @@
     python examples/door_camera.py people.db visit.mp4 --may-enter ann
 
 A face at the door may be a photo held before the lens: this library does not detect that. Open a lock only
-together with something else (a key, a code), and keep the rate of false openings in mind that each line states.
+together with something else (a key, a code), and mind the rate of false identifications in each line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pocketface.gallery import Gallery
 from pocketface.video import Arrival, Frame, VideoReader, Watcher
 
 
-def events(gallery: Gallery, frames: Iterator[Frame] | VideoReader, may_enter: set[str]) -> Iterator[dict[str, object]]:
+def events(
+    gallery: Gallery, frames: Iterator[Frame] | VideoReader, may_enter: set[str]
+) -> Iterator[dict[str, object]]:
     """One event for each person who arrives."""
     watcher = Watcher(gallery)
     frame: Frame | None = None

@@ -4,8 +4,8 @@
     uvicorn --app-dir examples verification_service:app --host 127.0.0.1 --port 8000
     curl -F a=@one.jpg -F b=@two.jpg http://127.0.0.1:8000/verify
 
-Uploads are limited in size before they are parsed and pictures in pixels before they are decoded; each client is
-limited in rate. Photos are held in memory for the request alone and never stored or logged. Put TLS and
+Uploads are limited in size before they are parsed and pictures in pixels before they are decoded; each client
+is limited in rate. Photos are held in memory for the request alone and never stored or logged. Put TLS and
 authentication before it; face data must not cross a network in the clear.
 """
 
@@ -29,7 +29,7 @@ MAX_PIXELS = 24_000_000
 RATE = "30/minute"
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """More bytes than a request may have."""
 
 
@@ -53,7 +53,7 @@ class SizeLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.limit:
-                raise TooLarge
+                raise TooLargeError
             return message
 
         async def answer(message: Message) -> None:
@@ -62,7 +62,7 @@ class SizeLimit:
                 await send(message)
 
         if received <= self.limit:
-            with suppress(TooLarge):
+            with suppress(TooLargeError):
                 await self.app(scope, counted, answer)
         if received > self.limit:
             refusal = JSONResponse({"detail": f"a request has at most {self.limit} bytes"}, status_code=413)
@@ -83,7 +83,9 @@ async def too_many(request: Request, error: RateLimitExceeded) -> JSONResponse:
 
 @app.post("/verify")
 @limiter.limit(RATE)
-def verify(request: Request, a: UploadFile, b: UploadFile, fmr: Annotated[float, "false match rate"] = 1e-3) -> dict[str, object]:
+def verify(
+    request: Request, a: UploadFile, b: UploadFile, fmr: Annotated[float, "false match rate"] = 1e-3
+) -> dict[str, object]:
     """Compare the largest faces of two photos. Runs in a worker thread; the recogniser may be shared."""
     if not 0 < fmr <= 0.1:
         raise HTTPException(422, "fmr lies above 0 and at most at 0.1")

@@ -62,8 +62,8 @@ class Calibration:
         n = len(self.impostor)
         if fmr * n < MIN_EXPECTED_ERRORS * (1 - 1e-9):
             raise ThresholdError(
-                f"{self.data}: an FMR of {fmr:g} needs {math.ceil(MIN_EXPECTED_ERRORS / fmr - 1e-9):,} impostor pairs, "
-                f"there are {n:,}"
+                f"{self.data}: an FMR of {fmr:g} needs {math.ceil(MIN_EXPECTED_ERRORS / fmr - 1e-9):,} "
+                f"impostor pairs, there are {n:,}"
             )
         allowed = math.floor(fmr * n + 1e-9)
         # Above the first impostor too many; `allowed` of them, or fewer where they tie, pass.
@@ -84,7 +84,9 @@ class Calibration:
     def thresholds(self) -> list[Threshold]:
         """Thresholds for each decade of FMR that the pairs support, as a model's card holds them."""
         return [
-            self.threshold(level) for level in LEVELS if level * len(self.impostor) >= MIN_EXPECTED_ERRORS * (1 - 1e-9)
+            self.threshold(level)
+            for level in LEVELS
+            if level * len(self.impostor) >= MIN_EXPECTED_ERRORS * (1 - 1e-9)
         ]
 
     def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -211,7 +213,11 @@ def _at_most(k: int, n: int, p: float) -> float:
     if p >= 1:
         return 0.0
     log_last = (
-        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * math.log(p) + (n - k) * math.log1p(-p)
+        math.lgamma(n + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(n - k + 1)
+        + k * math.log(p)
+        + (n - k) * math.log1p(-p)
     )
     j = np.arange(k, 0, -1, dtype=np.float64)
     ratios = j * (1 - p) / ((n - j + 1) * p)
@@ -230,11 +236,15 @@ def _calibration(
     people: int | None,
     failures: dict[str, str],
 ) -> Calibration:
-    sorted_scores = [np.sort(np.concatenate([*scores, np.empty(0, np.float32)])) for scores in (genuine, impostor)]
-    for name, scores in zip(("genuine", "impostor"), sorted_scores, strict=True):
-        if not len(scores):
+    scores = _sorted(genuine), _sorted(impostor)
+    for name, found in zip(("genuine", "impostor"), scores, strict=True):
+        if not len(found):
             raise InputError(
                 f"{data}: no {name} pair is left of {photos} photos, {len(failures)} of them without a face; "
                 "give at least two people, and two photos of one of them"
             )
-    return Calibration(data, *sorted_scores, photos, people, failures)
+    return Calibration(data, scores[0], scores[1], photos, people, failures)
+
+
+def _sorted(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.sort(np.concatenate([*scores, np.empty(0, np.float32)]))

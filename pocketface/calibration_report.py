@@ -22,7 +22,9 @@ table{border-collapse:collapse}td,th{padding:.3em .8em;border-bottom:1px solid #
 img{max-width:100%}"""
 
 
-def write(calibration: Calibration, model: str, chosen: Threshold | None, path: str | os.PathLike[str]) -> None:
+def write(
+    calibration: Calibration, model: str, chosen: Threshold | None, path: str | os.PathLike[str]
+) -> None:
     """Write the report.
 
     Args:
@@ -44,18 +46,21 @@ def write(calibration: Calibration, model: str, chosen: Threshold | None, path: 
         for row in calibration.thresholds()
     )
     failures = "".join(
-        f"<li>{html.escape(path)}: {html.escape(reason)}</li>" for path, reason in calibration.failures.items()
+        f"<li>{html.escape(path)}: {html.escape(reason)}</li>"
+        for path, reason in calibration.failures.items()
     )
     people = "" if calibration.people is None else f" of {calibration.people} people"
-    text = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Calibration</title><style>{_STYLE}</style>
+    text = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Calibration</title>
+<style>{_STYLE}</style>
 <h1>Calibration of {html.escape(model)}</h1>
-<p>{html.escape(calibration.data)}: {calibration.photos} photos{people}, {len(calibration.genuine):,} genuine and
-{len(calibration.impostor):,} impostor pairs; equal error rate {calibration.equal_error_rate():.2%}.
+<p>{html.escape(calibration.data)}: {calibration.photos} photos{people}, {len(calibration.genuine):,}
+genuine and {len(calibration.impostor):,} impostor pairs; equal error rate {calibration.equal_error_rate():.2%}.
 {len(calibration.failures)} photos gave no embedding.</p>
 <p>{_sentence(chosen)}</p>
-<table><tr><th>FMR</th><th>threshold</th><th>FMR at most</th><th>FNMR</th><th>FNMR at most</th></tr>{rows}</table>
-<p>Bounds are one-sided at 95 % (Clopper and Pearson) and take pairs as independent; pairs that share people are
-not, so with few people the truth may lie above. FMR that is not in the table needs more impostor pairs.</p>
+<table><tr><th>FMR</th><th>threshold</th><th>FMR at most</th><th>FNMR</th><th>FNMR at most</th></tr>
+{rows}</table>
+<p>Bounds are one-sided at 95 % (Clopper and Pearson) and take pairs as independent; pairs that share people
+are not, so with few people the truth may lie above. FMR that is not in the table needs more impostor pairs.</p>
 <img alt="Similarities of genuine and impostor pairs, and error rates" src="data:image/png;base64,{picture}">
 <ul>{failures}</ul></html>
 """
@@ -73,7 +78,10 @@ def plots(calibration: Calibration, chosen: Threshold | None) -> bytes:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     bins = np.linspace(-0.5, 1, 76).tolist()
-    for scores, label, colour in ((calibration.impostor, "impostor", "#c44"), (calibration.genuine, "genuine", "#284")):
+    for scores, label, colour in (
+        (calibration.impostor, "impostor", "#c44"),
+        (calibration.genuine, "genuine", "#284"),
+    ):
         weights = np.full(len(scores), 1 / len(scores))
         left.hist(scores, bins=bins, weights=weights, alpha=0.6, color=colour, label=label)
     if chosen is not None:
@@ -84,7 +92,12 @@ def plots(calibration: Calibration, chosen: Threshold | None) -> bytes:
     floor = 0.5 / len(calibration.impostor)
     right.plot(np.maximum(fmr, floor), np.maximum(fnmr, 0.5 / len(calibration.genuine)), color="#236")
     if chosen is not None:
-        right.plot([calibration.passed(chosen.value) / len(calibration.impostor) or floor], [chosen.fnmr], "o", color="#222")
+        right.plot(
+            [calibration.passed(chosen.value) / len(calibration.impostor) or floor],
+            [chosen.fnmr],
+            "o",
+            color="#222",
+        )
     right.set(xscale="log", yscale="log", xlabel="FMR", ylabel="FNMR", title="Detection error trade-off")
     right.grid(which="both", alpha=0.3)
     file = io.BytesIO()

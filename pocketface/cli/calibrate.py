@@ -24,8 +24,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Measure FMR and FNMR of the model on your own photos, and find a threshold.",
     )
     parser.add_argument("pairs", nargs="?", help="CSV file: photo, photo, 1 (one person) or 0 (two)")
-    parser.add_argument("--folder", metavar="DIR", help="compare all photos in DIR, which has one folder a person")
-    parser.add_argument("--fmr", type=float, default=1e-3, metavar="R", help="false match rate wanted (default: 1e-3)")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="compare all photos in DIR, which has one folder a person"
+    )
+    parser.add_argument(
+        "--fmr", type=float, default=1e-3, metavar="R", help="false match rate wanted (default: 1e-3)"
+    )
     parser.add_argument("--report", metavar="OUT.html", help="write a report with plots (extra plots)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     common.add_recognizer_options(parser)
@@ -73,12 +77,17 @@ def _print(calibration: Calibration, chosen: Threshold | None) -> None:
         common.complain(reason if path in reason else f"{path}: {reason}")
     for row in calibration.thresholds():
         missed, bound = calibration.fnmr(row.value)
-        print(f"FMR {row.fmr:g} (at most {row.fmr_upper:.2g}): threshold {row.value:.4f}, FNMR {missed:.2%} (at most {bound:.2%})")
+        print(
+            f"FMR {row.fmr:g} (at most {row.fmr_upper:.2g}): threshold {row.value:.4f}, "
+            f"FNMR {missed:.2%} (at most {bound:.2%})"
+        )
     if chosen is not None:
         print(f"use it: --threshold {chosen.value:.4f}")
 
 
-def _document(calibration: Calibration, recognizer: FaceRecognizer, chosen: Threshold | None) -> dict[str, object]:
+def _document(
+    calibration: Calibration, recognizer: FaceRecognizer, chosen: Threshold | None
+) -> dict[str, object]:
     return {
         "data": calibration.data,
         "embedder": common.model_json(recognizer.embedder.network.model),

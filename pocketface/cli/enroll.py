@@ -15,16 +15,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "enroll",
         help="add photos of a person to a gallery",
         description="Add photos of a person to a gallery, which is made when there is none. Photos without "
-        "exactly one large, sharp and frontal face are refused. Enrolling the same photo again changes nothing.",
+        "exactly one large, sharp and frontal face are refused. The same photo again changes nothing.",
     )
     galleries.add_options(parser, decides=False)
     parser.add_argument("person", nargs="?", help="the person's name")
     parser.add_argument("photos", nargs="*", help="photos with this one face")
-    parser.add_argument("--folder", metavar="DIR", help="enrol everybody in DIR, which has one folder a person")
-    parser.add_argument("--any-quality", action="store_true", help="do not refuse small, blurred or turned faces")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="enrol everybody in DIR, which has one folder a person"
+    )
+    parser.add_argument(
+        "--any-quality", action="store_true", help="do not refuse small, blurred or turned faces"
+    )
     parser.add_argument("--ray", action="store_true", help="with --folder: embed on Ray's workers")
-    parser.add_argument("--workers", type=common.positive, default=2, metavar="N", help="with --ray (default: 2)")
-    parser.add_argument("--retention", type=float, metavar="DAYS", help="forget people so long after their last enrolment")
+    parser.add_argument(
+        "--workers", type=common.positive, default=2, metavar="N", help="with --ray (default: 2)"
+    )
+    parser.add_argument(
+        "--retention", type=float, metavar="DAYS", help="forget people so long after their last enrolment"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -37,9 +45,10 @@ def run(args: argparse.Namespace) -> int:
     with galleries.open_gallery(args, create=True) as gallery:
         if args.retention is not None:
             gallery.retention_days = args.retention
+        refused: dict[str, str] = {}
         if args.folder is None:
             done = gallery.enroll(args.person, args.photos, check_quality=not args.any_quality)
-            enrolled, refused = [done], {}
+            enrolled = [done]
         else:
             from pocketface.gallery.bulk import enroll_folder
 

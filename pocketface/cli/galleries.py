@@ -22,7 +22,9 @@ def add_options(parser: argparse.ArgumentParser, *, decides: bool) -> None:
     """Add the gallery, its key, and the recogniser's options; with `decides`, the error rate too."""
     parser.add_argument("gallery", help="a file such as people.db, postgresql://... or qdrant://...")
     key = parser.add_mutually_exclusive_group()
-    key.add_argument("--key-file", metavar="FILE", help="key of an encrypted gallery: 32 random bytes or more")
+    key.add_argument(
+        "--key-file", metavar="FILE", help="key of an encrypted gallery: 32 random bytes or more"
+    )
     key.add_argument(
         "--passphrase",
         action="store_true",
@@ -57,7 +59,11 @@ def secret(args: argparse.Namespace) -> Secret | None:
     from pocketface.gallery.encryption import Secret
 
     phrase = passphrase(args)
-    return None if phrase is None and args.key_file is None else Secret(passphrase=phrase, key_file=args.key_file)
+    return (
+        None
+        if phrase is None and args.key_file is None
+        else Secret(passphrase=phrase, key_file=args.key_file)
+    )
 
 
 def open_gallery(
@@ -92,7 +98,9 @@ def folder_photos(folder: str) -> dict[str, list[str]]:
     if not root.is_dir():
         raise InputError(f"{folder}: no such folder; one folder a person is expected in it")
     people = {
-        person.name: [str(file) for file in sorted(person.rglob("*")) if file.suffix.lower() in common.PICTURES]
+        person.name: [
+            str(file) for file in sorted(person.rglob("*")) if file.suffix.lower() in common.PICTURES
+        ]
         for person in sorted(root.iterdir())
         if person.is_dir() and not person.name.startswith(".")
     }

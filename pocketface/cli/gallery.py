@@ -22,10 +22,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     galleries.add_options(parser, decides=True)
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--audit", action="store_true", help="people too close to each other, damage, expected FPIR")
+    action.add_argument(
+        "--audit", action="store_true", help="people too close to each other, damage, expected FPIR"
+    )
     action.add_argument("--log", action="store_true", help="who was enrolled when")
-    action.add_argument("--export", metavar="FILE", help="write the templates, unencrypted, to FILE.json or FILE.npz")
-    action.add_argument("--retention", metavar="DAYS", help="forget people so long after their last enrolment; 'never'")
+    action.add_argument(
+        "--export", metavar="FILE", help="write the templates, unencrypted, to FILE.json or FILE.npz"
+    )
+    action.add_argument(
+        "--retention", metavar="DAYS", help="forget people so long after their last enrolment; 'never'"
+    )
     action.add_argument("--expire", action="store_true", help="forget people beyond the retention period now")
     action.add_argument("--vacuum", action="store_true", help="overwrite what was deleted")
     action.add_argument(
@@ -87,7 +93,10 @@ def _audit(args: argparse.Namespace, audit: Audit) -> None:
     print(f"{audit.people} people, {audit.templates} templates, no damage found")
     print(f"threshold {operating.threshold.value:.3f}: {common.support(operating.threshold)}")
     if operating.fpir is not None:
-        print(f"of people who are not enrolled, at most {operating.fpir:.2%} are expected to be taken for one who is")
+        print(
+            f"of people who are not enrolled, at most {operating.fpir:.2%} are expected to be taken for "
+            "somebody who is"
+        )
     if operating.note is not None:
         print(f"note: {operating.note}")
     for pair in audit.close:

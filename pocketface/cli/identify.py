@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{photo}: face at {x},{y}: {sentence(match)}")
         if args.json:
             model = common.model_json(recognizer.embedder.network.model)
-            print(json.dumps({"gallery": gallery.store.url, "embedder": model, "photos": documents}, indent=2))
+            print(
+                json.dumps({"gallery": gallery.store.url, "embedder": model, "photos": documents}, indent=2)
+            )
     return 0 if anybody else NOBODY
 
 

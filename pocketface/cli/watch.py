@@ -24,13 +24,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     galleries.add_options(parser, decides=True)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--camera", metavar="N|URL", help="a camera's number, or a stream such as rtsp://host/path")
+    source.add_argument(
+        "--camera", metavar="N|URL", help="a camera's number, or a stream such as rtsp://host/path"
+    )
     source.add_argument("--video", metavar="FILE", help="a video file")
     parser.add_argument("--save", metavar="OUT.mp4", help="write the video with names over the faces")
-    parser.add_argument("--every", type=common.positive, default=1, metavar="N", help="look at each n-th frame (default: 1)")
-    parser.add_argument("--votes", type=common.positive, default=3, metavar="N", help="pictures of a face that decide (default: 3)")
+    parser.add_argument(
+        "--every", type=common.positive, default=1, metavar="N", help="look at each n-th frame (default: 1)"
+    )
+    parser.add_argument(
+        "--votes",
+        type=common.positive,
+        default=3,
+        metavar="N",
+        help="pictures of a face that decide (default: 3)",
+    )
     parser.add_argument("--frames", type=common.positive, metavar="N", help="stop after N frames")
-    parser.add_argument("--attempts", type=common.positive, metavar="N", help="give a lost camera up after N attempts (default: never)")
+    parser.add_argument(
+        "--attempts",
+        type=common.positive,
+        metavar="N",
+        help="give a lost camera up after N attempts (default: never)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

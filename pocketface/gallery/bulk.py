@@ -49,7 +49,9 @@ def enroll_folder(
 
         results = describe_on_ray(gallery.recognizer, jobs, check_quality, workers)
     else:
-        results = ((name, describe_all(gallery.recognizer, name, photos, check_quality)) for name, photos in jobs)
+        results = (
+            (name, describe_all(gallery.recognizer, name, photos, check_quality)) for name, photos in jobs
+        )
     enrolled: list[Enrollment] = []
     refused: dict[str, str] = {}
     for done, (name, (templates, reasons)) in enumerate(results, 1):

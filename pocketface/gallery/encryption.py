@@ -37,7 +37,9 @@ def _aesgcm(key: bytes) -> Any:
 class Secret:
     """What the user knows or has: a passphrase or the content of a key file."""
 
-    def __init__(self, *, passphrase: str | None = None, key_file: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, *, passphrase: str | None = None, key_file: str | os.PathLike[str] | None = None
+    ) -> None:
         """Take exactly one of the two.
 
         Args:
@@ -68,7 +70,11 @@ class Secret:
 
     def begin(self) -> dict[str, Any]:
         """Parameters for a new gallery's header, with a value that tells the right key from wrong ones."""
-        parameters: dict[str, Any] = {"cipher": "aes-256-gcm", "kdf": self._kdf, "salt": _text(os.urandom(16))}
+        parameters: dict[str, Any] = {
+            "cipher": "aes-256-gcm",
+            "kdf": self._kdf,
+            "salt": _text(os.urandom(16)),
+        }
         if self._kdf == "scrypt":
             parameters |= _SCRYPT
         nonce = os.urandom(_NONCE)
@@ -82,7 +88,10 @@ class Secret:
         Raises:
             GalleryError: the key is wrong, or it is of the other kind.
         """
-        if parameters.get("cipher") != "aes-256-gcm" or parameters.get("kdf") not in ("scrypt", "hkdf-sha256"):
+        if parameters.get("cipher") != "aes-256-gcm" or parameters.get("kdf") not in (
+            "scrypt",
+            "hkdf-sha256",
+        ):
             raise GalleryError(f"{url}: encrypted in a way this version does not know")
         if parameters["kdf"] != self._kdf:
             wanted = "a passphrase" if parameters["kdf"] == "scrypt" else "a key file"
@@ -95,7 +104,7 @@ class Secret:
             _aesgcm(key).decrypt(check[:_NONCE], check[_NONCE:], _binding(parameters))
         except InvalidTag:
             raise GalleryError(f"{url}: wrong key or passphrase, or the header was changed") from None
-        return Cipher(key)
+        return Cipher(key, url)
 
     def _derive(self, parameters: dict[str, Any]) -> bytes:
         salt = base64.b64decode(parameters["salt"])
@@ -105,7 +114,9 @@ class Secret:
 
             n, r, p = (int(parameters[name]) for name in ("n", "r", "p"))
             if n * r * p > 1 << 22:
-                raise GalleryError("the header asks for more memory than a passphrase may cost; it was changed")
+                raise GalleryError(
+                    "the header asks for more memory than a passphrase may cost; it was changed"
+                )
             return Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(self._bytes)
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -116,8 +127,9 @@ class Secret:
 class Cipher:
     """Seals and opens templates with one key."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, url: str) -> None:
         self._aead = _aesgcm(key)
+        self._url = url
 
     def seal(self, vector: NDArray[np.float32], bound_to: bytes) -> bytes:
         """Nonce, ciphertext and tag of a template; `bound_to` must be the same when it is opened."""
@@ -135,11 +147,13 @@ class Cipher:
         try:
             return bytes(self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to))
         except (InvalidTag, ValueError):
-            raise GalleryError("an encrypted template was changed or damaged; restore a copy of the gallery") from None
+            raise GalleryError(
+                f"{self._url}: an encrypted template was changed or damaged; restore a copy, nothing was changed"
+            ) from None
 
 
 def binding(header: str, person: str, template: str) -> bytes:
-    """What a sealed template is tied to: the gallery (its header as JSON), the person and the template's id."""
+    """What a sealed template is tied to: the gallery (its header as JSON), the person, the template's id."""
     return "\0".join((header, person, template)).encode()
 
 

@@ -32,7 +32,9 @@ def photo_id(person: str, source: Source) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{person}\0{hashlib.sha256(_content(source)).hexdigest()}"))
 
 
-def describe(recognizer: FaceRecognizer, person: str, source: Source, *, check_quality: bool = True) -> Template:
+def describe(
+    recognizer: FaceRecognizer, person: str, source: Source, *, check_quality: bool = True
+) -> Template:
     """Make a template of a photo.
 
     Args:
@@ -88,10 +90,11 @@ def _content(source: Source) -> bytes | memoryview:
             return Path(source).read_bytes()
         except OSError:
             return os.fsencode(source)  # images.load says what is wrong with it
-    raise InputError(f"a photo to enrol is a path, bytes, a PIL image or an array, not {type(source).__name__}")
+    raise InputError(
+        f"a photo to enrol is a path, bytes, a PIL image or an array, not {type(source).__name__}"
+    )
 
 
 def _name(source: Source) -> str:
     """A file's name, never its folder: the gallery may travel further than the photos."""
     return Path(source).name if isinstance(source, str | os.PathLike) else ""
-

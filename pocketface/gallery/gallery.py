@@ -94,7 +94,9 @@ class Gallery:
             ThresholdError: the model's calibration does not support the rate asked for.
         """
         if self._threshold is not None:
-            return Operating(Threshold(self._threshold), None, "explicit threshold: no error rate is known for it")
+            return Operating(
+                Threshold(self._threshold), None, "explicit threshold: no error rate is known for it"
+            )
         return for_gallery(self.recognizer.embedder.card.thresholds, self.store.count(), self._fpir)
 
     def enroll(
@@ -153,7 +155,9 @@ class Gallery:
         try:
             value = self._threshold if self._threshold is not None else self._usual().threshold.value
         except ThresholdError:
-            return (f"{person}: not compared with the people enrolled, as the model has no calibrated thresholds",)
+            return (
+                f"{person}: not compared with the people enrolled, as the model has no calibrated thresholds",
+            )
         vectors = np.stack([template.vector for template in templates])
         others: dict[str, float] = {}
         for candidate in (candidate for row in self.store.search(vectors, 2) for candidate in row):
@@ -165,7 +169,9 @@ class Gallery:
         ]
         lowest = float((vectors @ vectors.T).min())
         if lowest < value:
-            warnings.append(f"{person}: two of the photos may show different people (similarity {lowest:.2f})")
+            warnings.append(
+                f"{person}: two of the photos may show different people (similarity {lowest:.2f})"
+            )
         return tuple(warnings)
 
     def _usual(self) -> Operating:
@@ -273,7 +279,11 @@ class Gallery:
         operating = self.operating()
         close, inconsistent = _audit.compare_people(self.store, operating.threshold.value)
         return _audit.Audit(
-            len(self.store.people()), self.store.count(), operating, close, inconsistent,
+            len(self.store.people()),
+            self.store.count(),
+            operating,
+            close,
+            inconsistent,
             tuple(self._beyond_retention()),
         )
 
@@ -348,8 +358,8 @@ def _check_space(store: Store, recognizer: FaceRecognizer) -> None:
     ):
         if theirs != ours:
             raise GalleryError(
-                f"{store.url}: made by {header.model}, {what} {theirs}; this recogniser ({own.model}) has {ours}. "
-                "Use that model, or make the templates anew: pocketface gallery --reembed FOLDER"
+                f"{store.url}: made by {header.model}, {what} {theirs}; this recogniser ({own.model}) "
+                f"has {ours}. Use that model, or make the templates anew: pocketface gallery --reembed FOLDER"
             )
 
 

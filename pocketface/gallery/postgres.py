@@ -64,7 +64,9 @@ class PostgresStore:
             raise InputError(f"a schema's name has small letters, digits and _, not {self._schema!r}")
         self.url = urlunsplit(parts._replace(netloc=re.sub(r":[^:@]*@", "@", parts.netloc), query=""))
         with self._guard():
-            self._connection = psycopg.connect(urlunsplit(parts._replace(query=urlencode(query))), autocommit=True)
+            self._connection = psycopg.connect(
+                urlunsplit(parts._replace(query=urlencode(query))), autocommit=True
+            )
             try:
                 self._prepare(new)
                 register_vector(self._connection)
@@ -80,7 +82,9 @@ class PostgresStore:
             if new is None:
                 raise GalleryError(f"{self.url}: no such gallery; enrol somebody first")
             self._run("CREATE EXTENSION IF NOT EXISTS vector")
-            self._connection.execute(_TABLES.format(schema=self._schema, vector=f"vector({new.dim})").encode())
+            self._connection.execute(
+                _TABLES.format(schema=self._schema, vector=f"vector({new.dim})").encode()
+            )
             self._run("INSERT INTO {}.header VALUES (true, %s)", new.to_json())
 
     @contextmanager
@@ -120,7 +124,8 @@ class PostgresStore:
         for template in templates:
             added += len(
                 self._run(
-                    "INSERT INTO {}.template (id, person, vector, source, quality, at) VALUES (%s, %s, %s, %s, %s, %s)"
+                    "INSERT INTO {}.template (id, person, vector, source, quality, at)"
+                    " VALUES (%s, %s, %s, %s, %s, %s)"
                     " ON CONFLICT (id) DO NOTHING RETURNING 1",
                     template.id, person, template.vector, template.source, template.quality, at,
                 )
@@ -129,7 +134,11 @@ class PostgresStore:
 
     def _event(self, at: str, what: str, person: str | None, templates: int) -> None:
         self._run(
-            "INSERT INTO {}.event (at, what, person, templates) VALUES (%s, %s, %s, %s)", at, what, person, templates
+            "INSERT INTO {}.event (at, what, person, templates) VALUES (%s, %s, %s, %s)",
+            at,
+            what,
+            person,
+            templates,
         )
 
     def remove(self, person: str, *, at: str, what: str) -> int:
@@ -183,7 +192,9 @@ class PostgresStore:
 
     def events(self) -> list[Event]:
         """See `Store`."""
-        return [Event(*row) for row in self._run("SELECT at, what, person, templates FROM {}.event ORDER BY id")]
+        return [
+            Event(*row) for row in self._run("SELECT at, what, person, templates FROM {}.event ORDER BY id")
+        ]
 
     @property
     def retention_days(self) -> float | None:
@@ -194,7 +205,8 @@ class PostgresStore:
     @retention_days.setter
     def retention_days(self, days: float | None) -> None:
         self._run(
-            "INSERT INTO {}.setting VALUES ('retention_days', %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            "INSERT INTO {}.setting VALUES ('retention_days', %s)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             days,
         )
 
@@ -207,7 +219,9 @@ class PostgresStore:
         """See `Store`: reads every row; page checksums are the server's business."""
         for person, template in self.templates():
             if abs(float(np.linalg.norm(template.vector)) - 1) > 1e-3:
-                raise GalleryError(f"{self.url}: a template of {person!r} is not of unit norm; it was changed")
+                raise GalleryError(
+                    f"{self.url}: a template of {person!r} is not of unit norm; it was changed"
+                )
 
     def close(self) -> None:
         """See `Store`."""

@@ -83,7 +83,9 @@ class QdrantStore:
         if not self._client.collection_exists(self._name):
             self._client.create_collection(
                 self._name,
-                vectors_config=models.VectorParams(size=header.dim, distance=models.Distance.DOT, on_disk=True),
+                vectors_config=models.VectorParams(
+                    size=header.dim, distance=models.Distance.DOT, on_disk=True
+                ),
             )
             with warnings.catch_warnings():
                 # The embedded mode has no indexes and says so.
@@ -119,10 +121,16 @@ class QdrantStore:
             if offset is None:
                 return
 
+    def _points(self, collection: str, ids: list[str], with_payload: Any = True) -> list[Any]:
+        return list(self._client.retrieve(collection, ids, with_payload=with_payload))
+
     def _filter(self, where: dict[str, Any]) -> Any:
         models = self._models
         return models.Filter(
-            must=[models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.items()]
+            must=[
+                models.FieldCondition(key=key, match=models.MatchValue(value=value))
+                for key, value in where.items()
+            ]
         )
 
     def _event(self, at: str, what: str, person: str | None, templates: int) -> None:
@@ -135,9 +143,11 @@ class QdrantStore:
     def header(self) -> Header:
         """See `Store`."""
         with self._guard():
-            points = self._client.retrieve(self._log, [_HEADER])
+            points = self._points(self._log, [_HEADER])
         if not points:
-            raise GalleryError(f"{self.url}: the gallery has no header; its creation was interrupted, delete it")
+            raise GalleryError(
+                f"{self.url}: the gallery has no header; its creation was interrupted, delete it"
+            )
         return Header.from_json(points[0].payload["json"])
 
     def add(self, person: str, templates: Sequence[Template], *, at: str) -> int:
@@ -172,7 +182,9 @@ class QdrantStore:
             count = self._client.count(self._name, self._filter(where), exact=True).count
             if not count:
                 return 0
-            self._client.delete(self._name, self._models.FilterSelector(filter=self._filter(where)), wait=True)
+            self._client.delete(
+                self._name, self._models.FilterSelector(filter=self._filter(where)), wait=True
+            )
             for point in self._read(self._log, where):
                 self._write(point.id, {**point.payload, "person": None})
             self._event(at, what, None, count)
@@ -184,7 +196,9 @@ class QdrantStore:
         Raises:
             GalleryError: always; a new collection is the way.
         """
-        raise GalleryError(f"{self.url}: Qdrant has no transactions; enrol into a new collection and delete this one")
+        raise GalleryError(
+            f"{self.url}: Qdrant has no transactions; enrol into a new collection and delete this one"
+        )
 
     def people(self) -> list[Person]:
         """See `Store`."""
@@ -198,7 +212,8 @@ class QdrantStore:
         """See `Store`."""
         with self._guard():
             points = sorted(
-                self._read(self._name, {}, vectors=True), key=lambda p: (p.payload["person"], p.payload["at"], p.id)
+                self._read(self._name, {}, vectors=True),
+                key=lambda p: (p.payload["person"], p.payload["at"], p.id),
             )
         for point in points:
             row = point.payload
@@ -208,7 +223,7 @@ class QdrantStore:
     def known(self, ids: Sequence[str]) -> set[str]:
         """See `Store`."""
         with self._guard():
-            points = self._client.retrieve(self._name, [_point(number) for number in ids], with_payload=["id"])
+            points = self._points(self._name, [_point(number) for number in ids], with_payload=["id"])
         return {point.payload["id"] for point in points}
 
     def count(self) -> int:
@@ -245,7 +260,7 @@ class QdrantStore:
     def retention_days(self) -> float | None:
         """See `Store`."""
         with self._guard():
-            points = self._client.retrieve(self._log, [_RETENTION])
+            points = self._points(self._log, [_RETENTION])
         return points[0].payload["days"] if points else None
 
     @retention_days.setter
@@ -263,7 +278,8 @@ class QdrantStore:
 
     def _size(self) -> int:
         with self._guard():
-            return int(self._client.get_collection(self._name).config.params.vectors.size)
+            vectors: Any = self._client.get_collection(self._name).config.params.vectors
+            return int(vectors.size)
 
     def close(self) -> None:
         """See `Store`."""

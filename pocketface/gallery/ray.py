@@ -7,6 +7,7 @@ switched off, as nothing here speaks to the network unasked.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -55,7 +56,7 @@ def describe_on_ray(
         raise ExtraError('enrolling on Ray needs the extra: pip install "pocketface[ray]"') from None
     own = not ray.is_initialized()
     if own:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         actor: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(_Worker)
         shared = ray.put(recognizer)

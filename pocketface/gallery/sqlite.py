@@ -83,7 +83,9 @@ class SqliteStore:
         self._pid = os.getpid()
         self._cipher: Cipher | None = None
         if self.header.encryption is None and secret is not None:
-            raise GalleryError(f"{self.url}: is not encrypted, but a key was given; open it without, or make a new one")
+            raise GalleryError(
+                f"{self.url}: is not encrypted, but a key was given; open it without, or make a new one"
+            )
         if self.header.encryption is not None:
             if secret is None:
                 raise GalleryError(f"{self.url}: is encrypted; give its passphrase or key file")
@@ -123,7 +125,9 @@ class SqliteStore:
         except OSError as error:
             raise GalleryError(f"{self.url}: cannot open the gallery: {error.strerror}") from None
         if size == 0:
-            raise GalleryError(f"{self.url}: the file is empty, which no gallery is; restore a copy or remove it")
+            raise GalleryError(
+                f"{self.url}: the file is empty, which no gallery is; restore a copy or remove it"
+            )
         writable = os.access(self.path, os.W_OK) and os.access(self.path.resolve().parent, os.W_OK)
         mode = "mode=rw" if writable else "mode=ro"
         if not writable and not self.path.with_name(self.path.name + "-wal").exists():
@@ -143,7 +147,12 @@ class SqliteStore:
                     raise GalleryError(f"{self.url}: an SQLite file, but not a gallery")
                 if version != _VERSION:
                     raise GalleryError(f"{self.url}: gallery format {version}; this version reads {_VERSION}")
-                for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "trusted_schema=OFF"):
+                for pragma in (
+                    "synchronous=FULL",
+                    "foreign_keys=ON",
+                    "secure_delete=ON",
+                    "trusted_schema=OFF",
+                ):
                     connection.execute(f"PRAGMA {pragma}")
             except BaseException:
                 connection.close()
@@ -216,8 +225,15 @@ class SqliteStore:
                 stored = self._cipher.seal(template.vector, bound_to)
             cursor = connection.execute(
                 "INSERT OR IGNORE INTO template VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (template.id, number, stored, zlib.crc32(stored, zlib.crc32(bound_to)),
-                 template.source, template.quality, at),
+                (
+                    template.id,
+                    number,
+                    stored,
+                    zlib.crc32(stored, zlib.crc32(bound_to)),
+                    template.source,
+                    template.quality,
+                    at,
+                ),
             )
             added += cursor.rowcount
         return added
@@ -225,7 +241,8 @@ class SqliteStore:
     @staticmethod
     def _log(connection: sqlite3.Connection, at: str, what: str, person: str | None, templates: int) -> None:
         connection.execute(
-            "INSERT INTO event (at, what, person, templates) VALUES (?, ?, ?, ?)", (at, what, person, templates)
+            "INSERT INTO event (at, what, person, templates) VALUES (?, ?, ?, ?)",
+            (at, what, person, templates),
         )
 
     @staticmethod
@@ -281,7 +298,9 @@ class SqliteStore:
         ):
             bound_to = binding(text, name, number)
             if not isinstance(stored, bytes) or zlib.crc32(stored, zlib.crc32(bound_to)) != checksum:
-                raise GalleryError(f"{self.url}: a template of {name!r} is damaged; restore a copy, nothing was changed")
+                raise GalleryError(
+                    f"{self.url}: a template of {name!r} is damaged; restore a copy, nothing was changed"
+                )
             vector = stored if self._cipher is None else self._cipher.open(stored, bound_to)
             if len(vector) != size:
                 raise GalleryError(f"{self.url}: a template of {name!r} has the wrong length; restore a copy")
@@ -355,8 +374,8 @@ class SqliteStore:
                 row: tuple[Any, ...] | None = connection.execute(statement).fetchone()
                 if row is not None and row[0]:
                     raise GalleryError(
-                        f"{self.url}: another process is reading, so deleted data is still in {self.path.name}-wal; "
-                        "close it and run: pocketface gallery --vacuum"
+                        f"{self.url}: another process is reading, so deleted data is still in "
+                        f"{self.path.name}-wal; close it and run: pocketface gallery --vacuum"
                     )
 
     def check(self) -> None:
@@ -364,7 +383,9 @@ class SqliteStore:
         with self._transaction("BEGIN") as connection:
             problems = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if problems != "ok":
-                raise GalleryError(f"{self.url}: damaged ({' '.join(problems.split())}); restore a copy, nothing was changed")
+                raise GalleryError(
+                    f"{self.url}: damaged ({' '.join(problems.split())}); restore a copy, nothing was changed"
+                )
             for _ in self._rows(connection):
                 pass
 

@@ -54,7 +54,9 @@ def for_gallery(calibrated: Sequence[Threshold], templates: int, fpir: float | N
         ThresholdError: the model has no calibrated thresholds, or they do not reach the rate asked for.
     """
     if fpir is not None and not 0 < fpir <= 1:
-        raise ThresholdError(f"a false positive identification rate lies above 0 and at most at 1, not {fpir:g}")
+        raise ThresholdError(
+            f"a false positive identification rate lies above 0 and at most at 1, not {fpir:g}"
+        )
     if not calibrated:
         raise ThresholdError(
             "this model has no calibrated thresholds: measure one with pocketface calibrate, "

@@ -103,7 +103,9 @@ class VideoReader:
                 return
             failures += 1
             if self._attempts is not None and failures > self._attempts:
-                raise InputError(f"{self.source}: no picture after {self._attempts} attempts; is it connected?")
+                raise InputError(
+                    f"{self.source}: no picture after {self._attempts} attempts; is it connected?"
+                )
             self._say(f"{self.source}: no picture; trying again in {pause:g} s")
             self._sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -112,7 +112,11 @@ class Tracker:
         if new.embedding is None or not lost:
             return new
         similarity, best = max(
-            ((float(track.embedding @ new.embedding), track) for track in lost if track.embedding is not None),
+            (
+                (float(track.embedding @ new.embedding), track)
+                for track in lost
+                if track.embedding is not None
+            ),
             key=lambda pair: pair[0],
         )
         if similarity < threshold:
@@ -130,5 +134,5 @@ def iou(first: Sequence[Face], second: Sequence[Face]) -> NDArray[np.float64]:
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     both = np.clip(sides, 0, None).prod(axis=-1)
     areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
-    union: NDArray[np.float64] = np.maximum(areas - both, 1e-9)
-    return both / union
+    overlap: NDArray[np.float64] = both / np.maximum(areas - both, 1e-9)
+    return overlap

@@ -99,7 +99,7 @@ class Watcher:
         self._embed(frame, faces, tracks)
         for i, track in enumerate(tracks):
             state = self._states[track.number]
-            if state.votes == 1 and track.seen == 1:
+            if state.votes == 1 and not state.announced:
                 tracks[i] = self._rejoin(track)
                 state = self._states[tracks[i].number]
             if not state.announced and state.votes >= self._votes:
@@ -128,7 +128,9 @@ class Watcher:
                 chosen.append((track, face, quality))
         if not chosen:
             return
-        found = self.gallery.recognizer.embed_faces(picture, [face for _, face, _ in chosen], channel_order="rgb")
+        found = self.gallery.recognizer.embed_faces(
+            picture, [face for _, face, _ in chosen], channel_order="rgb"
+        )
         self.embedded += len(chosen)
         for (track, _, quality), face in zip(chosen, found, strict=True):
             assert face.embedding is not None

@@ -54,7 +54,9 @@ class VideoWriter:
         if self._writer is None:
             cv2 = _opencv()
             height, width = pixels.shape[:2]
-            self._writer = cv2.VideoWriter(self.path, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, (width, height))
+            self._writer = cv2.VideoWriter(
+                self.path, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, (width, height)
+            )
             if not self._writer.isOpened():
                 raise InputError(f"{self.path}: this OpenCV cannot write mp4 files")
         self._writer.write(pixels)

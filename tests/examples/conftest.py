@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder of models for $POCKETFACE_MODELS: the package's own, or the reference ones where there are none."""
+    """Folder of models for $POCKETFACE_MODELS: the package's own, else the reference ones."""
     try:
         registry.default("detect"), registry.default("embed")
         return None
@@ -43,7 +43,9 @@ def environment(models, monkeypatch):
         monkeypatch.setenv("POCKETFACE_MODELS", str(models))
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield
-    for name in [name for name, module in sys.modules.items() if str(EXAMPLES) in str(getattr(module, "__file__", ""))]:
+    for name in [
+        name for name, module in sys.modules.items() if str(EXAMPLES) in str(getattr(module, "__file__", ""))
+    ]:
         del sys.modules[name]
 
 

@@ -109,7 +109,9 @@ def test_verification_service_limits(client, photos):
         for _ in range(17):
             yield bytes(1 << 20)
 
-    chunked = client.post("/verify", content=endless(), headers={"content-type": "multipart/form-data; boundary=x"})
+    chunked = client.post(
+        "/verify", content=endless(), headers={"content-type": "multipart/form-data; boundary=x"}
+    )
     assert chunked.status_code == 413
     statuses = [client.post("/verify", files={"a": b"x", "b": b"x"}).status_code for _ in range(40)]
     assert set(statuses) == {422, 429}
@@ -130,7 +132,12 @@ def test_termux_recipe(people, photos, models, tmp_path):
     scratch.mkdir()
     result = subprocess.run(
         ["sh", EXAMPLES / "termux" / "who.sh", people],
-        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "TMPDIR": str(scratch), "PYTHONPATH": str(EXAMPLES.parent)},
+        env=os.environ
+        | {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "TMPDIR": str(scratch),
+            "PYTHONPATH": str(EXAMPLES.parent),
+        },
         capture_output=True,
         text=True,
     )

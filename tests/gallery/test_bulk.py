@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -13,10 +14,10 @@ from pocketface.gallery.bulk import enroll_folder
 
 @pytest.fixture(scope="module")
 def people(lfw, photos, tmp_path_factory):
-    """Ten people with one to three photos, and one photo without a face."""
+    """Sixteen people with one to three photos, and one photo without a face."""
     root = tmp_path_factory.mktemp("photos")
     people = {}
-    for source in sorted(lfw.iterdir())[:40:4]:
+    for source in sorted(lfw.iterdir())[:64:4]:
         if source.is_dir():
             (root / source.name).mkdir()
             people[source.name] = [
@@ -34,7 +35,7 @@ def expected(recognizer, people, tmp_path_factory):
         _, refused = enroll_folder(gallery, people)
         assert any("no-face.jpg: no face found" in reason for reason in refused.values())
         counts = {person.name: person.templates for person in gallery.people()}
-    assert len(counts) >= 9
+    assert len(counts) >= 9, refused
     assert "nobody" not in counts
     return counts
 
@@ -49,7 +50,7 @@ def test_an_interrupted_enrolment_is_continued(recognizer, people, expected, tmp
     with recognizer.gallery(tmp_path / "people.db") as gallery:
 
         def interrupt(done, total):
-            if done == 4:
+            if done == 8:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -64,12 +65,17 @@ def test_an_interrupted_enrolment_is_continued(recognizer, people, expected, tmp
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_ray_with_a_worker_killed_and_an_interruption(recognizer, people, expected, tmp_path, monkeypatch):
-    """Takes about half a minute: Ray starts, a worker is killed, the driver stops, and a second call goes on."""
+    """About half a minute: Ray starts, a worker is killed, the driver stops, and a second call goes on."""
     ray = pytest.importorskip("ray")
     psutil = pytest.importorskip("psutil")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")]))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        pytest.skip("this machine is too busy for Ray, whose processes must start within 15 s")
     killed = []
     try:
         with recognizer.gallery(tmp_path / "people.db") as gallery:
@@ -83,7 +89,7 @@ def test_ray_with_a_worker_killed_and_an_interruption(recognizer, people, expect
                 if workers and not killed:
                     killed.append(workers[0].pid)
                     os.kill(workers[0].pid, signal.SIGKILL)
-                if done == 7:
+                if done == 9:
                     raise KeyboardInterrupt
 
             with pytest.raises(KeyboardInterrupt):

@@ -16,10 +16,13 @@ metrics = pytest.importorskip("sklearn.metrics")
 
 
 @pytest.mark.parametrize(
-    ("errors", "trials"), [(0, 10), (0, 3000), (1, 10), (3, 3000), (30, 3000), (2999, 3000), (800, 8_000_000), (8000, 8_000_000)]
+    ("errors", "trials"),
+    [(0, 10), (0, 3000), (1, 10), (3, 3000), (30, 3000), (2999, 3000), (800, 8_000_000), (8000, 8_000_000)],
 )
 def test_upper_bound_is_scipys_clopper_pearson(errors, trials):
-    assert upper_bound(errors, trials) == pytest.approx(stats.beta.ppf(0.95, errors + 1, trials - errors), rel=1e-7)
+    assert upper_bound(errors, trials) == pytest.approx(
+        stats.beta.ppf(0.95, errors + 1, trials - errors), rel=1e-7
+    )
 
 
 def test_without_an_error_it_is_the_rule_of_three():
@@ -75,7 +78,8 @@ def test_pairs_file(tmp_path):
 
 def test_the_shell_on_a_folder_and_on_pairs(lfw, shared, tmp_path, capsys):
     models = ["--detector", str(shared / "models" / "yunet_n_dynamic.onnx"),
-              "--embedder", str(shared / "models" / "mobilefacenet_foamliu.onnx"), "--threads", "1"]  # fmt: skip
+              "--embedder", str(shared / "models" / "mobilefacenet_foamliu.onnx"),
+              "--threads", "1"]  # fmt: skip
     people = [folder for folder in sorted(lfw.iterdir()) if folder.is_dir()][:16]
     root = tmp_path / "photos"
     for person in people:
@@ -84,7 +88,9 @@ def test_the_shell_on_a_folder_and_on_pairs(lfw, shared, tmp_path, capsys):
             (root / person.name / photo.name).write_bytes(photo.read_bytes())
     (root / people[0].name / "none.png").write_bytes(b"not a picture")
     report = tmp_path / "report.html"
-    status = main(["calibrate", "--folder", str(root), "--fmr", "0.1", "--report", str(report), "--json", *models])
+    status = main(
+        ["calibrate", "--folder", str(root), "--fmr", "0.1", "--report", str(report), "--json", *models]
+    )
     document = json.loads(capsys.readouterr().out)
     assert status == 0
     assert document["people"] == 16

@@ -98,9 +98,7 @@ def run_failing(shim, folder, kind, source=None, step=1):
     environment = {"FAIL_ERRNO": str(errno.EIO if kind == "failing" else errno.ENOSPC)}
     if kind == "short":
         environment["FAIL_SHORT"] = "1"
-    process = start(
-        HERE / "failing.py", folder, step, source or "", LD_PRELOAD=str(shim), **environment
-    )
+    process = start(HERE / "failing.py", folder, step, source or "", LD_PRELOAD=str(shim), **environment)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     return [json.loads(line) for line in output.splitlines()]
@@ -108,7 +106,7 @@ def run_failing(shim, folder, kind, source=None, step=1):
 
 @pytest.mark.parametrize("kind", ["full", "short", "failing"])
 def test_the_nth_write_fails_for_every_n(tmp_path, shim, kind):
-    """Enrol somebody, forget somebody, rewrite the file: each write and sync of it is made to fail in turn."""
+    """Enrol somebody, forget somebody, rewrite the file: each write and sync of it fails in turn."""
     original = tmp_path / "original.db"
     store = SqliteStore(original, new=make_header())
     store.add("old", make_templates(unit_rows(2, 1), "old"), at=AT)

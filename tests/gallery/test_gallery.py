@@ -81,7 +81,7 @@ def test_a_gallery_beyond_the_calibration_says_so_or_is_refused():
 
 
 def test_union_bound_holds_for_simulated_galleries():
-    """Probes of strangers against N templates: the measured FPIR stays below N * FMR, close to 1-(1-FMR)^N."""
+    """Probes of strangers against N templates: the FPIR stays below N * FMR, close to 1-(1-FMR)^N."""
     rng = np.random.default_rng(3)
     fmr, n = 0.002, 20
     trials = (rng.random((20_000, n)) < fmr).any(axis=1).mean()

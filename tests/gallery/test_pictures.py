@@ -32,7 +32,8 @@ def photos(lfw):
 @pytest.fixture(scope="module")
 def models(shared):
     folder = shared / "models"
-    return ["--detector", str(folder / "yunet_n_dynamic.onnx"), "--embedder", str(folder / "mobilefacenet_foamliu.onnx"),
+    return ["--detector", str(folder / "yunet_n_dynamic.onnx"),
+            "--embedder", str(folder / "mobilefacenet_foamliu.onnx"),
             "--threads", "1"]  # fmt: skip
 
 

@@ -51,7 +51,17 @@ def postgres():
 
     data = str(folder / "data")
     run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
-    run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", f"-k {folder} -c listen_addresses=''", "start")
+    run(
+        "pg_ctl",
+        "-D",
+        data,
+        "-w",
+        "-l",
+        str(folder / "log"),
+        "-o",
+        f"-k {folder} -c listen_addresses=''",
+        "start",
+    )
     try:
         yield f"postgresql://postgres@/postgres?host={folder}"
     finally:
@@ -107,10 +117,14 @@ def test_search_is_exact(store):
         store.add(name, make_templates(rows, name), at=AT.format(1))
     probes = np.concatenate([unit_rows(5, 9), [near(people["p07"][0], 0.8)]]).astype(np.float32)
     for probe, found in zip(probes, store.search(probes, 4), strict=True):
-        best = sorted(((max(float(probe @ row) for row in rows), name) for name, rows in people.items()), reverse=True)
+        best = sorted(
+            ((max(float(probe @ row) for row in rows), name) for name, rows in people.items()), reverse=True
+        )
         assert [candidate.person for candidate in found] == [name for _, name in best[:4]]
         np.testing.assert_allclose([c.similarity for c in found], [value for value, _ in best[:4]], atol=2e-6)
-    assert store.search(probes[:1], 100)[0][-1].similarity == pytest.approx(best_last(probes[0], people), abs=2e-6)
+    assert store.search(probes[:1], 100)[0][-1].similarity == pytest.approx(
+        best_last(probes[0], people), abs=2e-6
+    )
 
 
 def best_last(probe, people):
@@ -152,7 +166,10 @@ def test_everything_is_there_when_opened_again(url):
 def test_replacing_everything(store, url):
     store.add("ann", make_templates(unit_rows(1), "a"), at=AT.format(1))
     header = make_header(space="other/1", dim=64)
-    people = {"ann": make_templates(unit_rows(2, 1, 64), "n"), "bob": make_templates(unit_rows(1, 2, 64), "m")}
+    people = {
+        "ann": make_templates(unit_rows(2, 1, 64), "n"),
+        "bob": make_templates(unit_rows(1, 2, 64), "m"),
+    }
     if url.startswith("qdrant"):
         with pytest.raises(GalleryError, match="new collection"):
             store.replace(header, people, at=AT.format(2))

@@ -36,7 +36,7 @@ def head(path):
 
 @pytest.fixture(scope="session")
 def frames(lfw):
-    """60 RGB frames 480x240: one known person walks in, then the other and a stranger; a pillar hides the first."""
+    """60 RGB frames 480x240: a known person walks in, then another and a stranger; a pillar hides the first."""
     first, second = (head(sorted((lfw / name).glob("*.jpg"))[2]) for name in KNOWN)
     stranger = head(sorted((lfw / STRANGER).glob("*.jpg"))[0])
     rng = np.random.default_rng(1)
@@ -52,7 +52,7 @@ def frames(lfw):
         if i >= 30:
             frame[30:210, 320 - (i - 30) : 470 - (i - 30)] = second
         if i >= 40:
-            frame[30:210, 20 : 170] = stranger
+            frame[30:210, 20:170] = stranger
         frames.append(frame)
     return frames
 

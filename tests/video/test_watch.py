@@ -65,7 +65,9 @@ def test_votes_are_weighted_by_quality():
     (track,), _ = tracker.update([face(0, 0)], 0)
     track.add(rows[0], 0.9)
     track.add(rows[1], 0.1)
-    np.testing.assert_allclose(track.embedding, [0.9 / np.hypot(0.9, 0.1), 0.1 / np.hypot(0.9, 0.1), 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        track.embedding, [0.9 / np.hypot(0.9, 0.1), 0.1 / np.hypot(0.9, 0.1), 0, 0], rtol=1e-6
+    )
 
 
 def test_each_person_arrives_once_and_the_stranger_stays_unknown(gallery, frames):
@@ -75,7 +77,11 @@ def test_each_person_arrives_once_and_the_stranger_stays_unknown(gallery, frames
         frame = Frame(i, i / 10, np.ascontiguousarray(pixels[..., ::-1]))
         arrivals += watcher.look(frame).arrivals
     arrivals += watcher.finish(frame)
-    assert [arrival.match and arrival.match.person for arrival in arrivals] == ["Serena_Williams", "George_W_Bush", None]
+    assert [arrival.match and arrival.match.person for arrival in arrivals] == [
+        "Serena_Williams",
+        "George_W_Bush",
+        None,
+    ]
     assert arrivals[0].seconds < 0.5
     assert all(arrival.votes == 3 for arrival in arrivals)
     # Recognition runs when a track is new or better, not on each of the 96 faces.
@@ -85,9 +91,9 @@ def test_each_person_arrives_once_and_the_stranger_stays_unknown(gallery, frames
 def test_the_shell(gallery, shared, video, tmp_path, capfd):
     out = tmp_path / "named.mp4"
     status = main(
-        ["watch", gallery.store.url, "--video", video, "--save", str(out), "--threshold", "0.416", "--threads", "1",
+        ["watch", gallery.store.url, "--video", video, "--save", str(out), "--threshold", "0.416",
          "--detector", str(shared / "models" / "yunet_n_dynamic.onnx"),
-         "--embedder", str(shared / "models" / "mobilefacenet_foamliu.onnx"), "--every", "2"]
+         "--embedder", str(shared / "models" / "mobilefacenet_foamliu.onnx"), "--every", "2", "--threads", "1"]
     )  # fmt: skip
     assert status == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
