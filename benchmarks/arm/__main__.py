@@ -49,8 +49,10 @@ def _run(args: argparse.Namespace) -> int:
     models = models or [m for m in registry.installed() if m.card.task == "embed"]
     detector = registry.find(args.detector, task="detect") if args.detector else registry.default("detect")
     folder = args.folder.resolve()
-    make(folder, args.wheel or build_wheel(folder / "wheel"))
+    make(folder, (args.wheel or build_wheel(folder / "wheel")).resolve())
     boards = [Board(folder, cpu) for cpu in BOARDS]
+    # The self-test starts a process for each graph and thread count, each slow here: two graphs will do.
+    boards[0].keep_models({detector.card.file, models[0].card.file})
     for board in boards[:1] if args.quick else boards:
         _doctor(board)
         _verify(board, args.photos, detector, models[0])

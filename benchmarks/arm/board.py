@@ -81,6 +81,12 @@ class Board:
             check=False,
         )
 
+    def keep_models(self, files: set[str]) -> None:
+        """Remove all other graphs and their cards from the installed package."""
+        for path in (self.site / "pocketface" / "models").glob("*"):
+            if path.suffix in (".onnx", ".tflite", ".json") and path.name.removesuffix(".json") not in files:
+                path.unlink()
+
     def _options(self, interpreter: Path) -> list[str]:
         binary = self.root / "usr" / "bin" / f"python{PYTHON}"
         # The interpreter calls itself by the wrapper, so that processes that it starts are emulated too.

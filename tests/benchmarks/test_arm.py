@@ -1,7 +1,7 @@
 """The wheel on an emulated Raspberry Pi 4: import, doctor and verify.
 
-Takes minutes and downloads a small Debian and aarch64 wheels the first time, so it runs only where
-POCKETFACE_ARM names a folder to keep them in.
+Downloads a small Debian and aarch64 wheels and takes a minute of an idle core, so it runs in continuous
+integration, and where POCKETFACE_ARM names a folder that keeps them.
 """
 
 import os
@@ -13,7 +13,6 @@ import pytest
 
 from benchmarks.arm import board
 from benchmarks.arm.__main__ import main
-from pocketface import registry
 
 
 def test_plugin_compiles_without_warnings(tmp_path):
@@ -30,13 +29,14 @@ def test_missing_tools_are_named(tmp_path, monkeypatch):
         board.make(tmp_path / "board", tmp_path / "x.whl")
 
 
-def test_a_pi_4_verifies(photos, capsys):
+def test_a_pi_4_verifies(photos, tmp_path, capsys):
+    if not {"POCKETFACE_ARM", "POCKETFACE_NO_SKIPS"} & os.environ.keys():
+        pytest.skip("takes minutes: set POCKETFACE_ARM to a folder for the emulated system")
     if board.missing_tools():
         pytest.skip(f"needs Debian's packages {' and '.join(board.missing_tools())}")
-    if "POCKETFACE_ARM" not in os.environ:
-        pytest.skip("takes minutes: set POCKETFACE_ARM to a folder for the emulated system")
-    if not any(model.card.task == "embed" for model in registry.installed()):
-        pytest.skip("no embedder is installed")
-    pair = [str(path) for path in sorted(photos.glob("*.jpg"))[:2]]
-    assert main([*pair, "--folder", os.environ["POCKETFACE_ARM"], "--quick"]) == 0
-    assert "pocketface doctor, exit status 0" in capsys.readouterr().out
+    folder = os.environ.get("POCKETFACE_ARM", str(tmp_path / "board"))
+    pair = [str(photos / name) for name in ("eileen-collins.jpg", "eileen-collins-second-take.jpg")]
+    assert main([*pair, "--folder", folder, "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert "cortex-a72: pocketface doctor, exit status 0" in out
+    assert "cortex-a72: pocketface verify: similarity" in out
