@@ -142,23 +142,16 @@ def make(folder: Path, wheel: Path, *, packages: Sequence[str] = PACKAGES) -> No
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the package's wheel from this checkout."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("pocketface-*.whl"):
-        old.unlink()
-    _call(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "-w",
-            str(folder),
-            str(HERE.parents[1]),
-        ]
-    )
+    """Build the package's wheel from a copy of this checkout: setuptools reuses a stale `build/`."""
+    checkout, copy = HERE.parents[1], folder / "source"
+    shutil.rmtree(folder, ignore_errors=True)
+    copy.mkdir(parents=True)
+    for path in checkout.iterdir():
+        if path.name in ("pocketface", "models"):
+            shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.is_file():
+            shutil.copy(path, copy)
+    _call([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(copy)])
     [wheel] = folder.glob("pocketface-*.whl")
     return wheel
 
