@@ -66,6 +66,9 @@ class Finder:
         canvas[:high, :wide] = picture if self._kind == "pocketface" else picture[:, :, ::-1]
         blob = canvas.transpose(2, 0, 1)[None].astype(np.float32)
         values = dict(zip(self._names, self._session.run(None, {self._input: blob}), strict=True))
+        if self._kind == "pocketface":
+            # Channels last, which the decoder cannot mistake where a map is as wide as it is deep.
+            values = {name: value.transpose(0, 2, 3, 1) for name, value in values.items()}
         found = DECODERS[self._kind](values, 1, canvas.shape[:2], score)[0]
         faces = Faces(found.boxes, found.scores, found.landmarks)
         return faces.take(suppress(faces.boxes, faces.scores, iou))
