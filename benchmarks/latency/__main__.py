@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
     whole = []
     if args.plain is not None:
         whole += peer.make(yunet, lambda path, p: contestants.opencv_pipeline(path, args.plain, p), photos)
-    whole += [contestants.pipeline(finder, model, photos) for finder in finders for model in models[:2]]
+    whole += [contestants.pipeline(finder, model, photos) for finder in finders[:2] for model in models[:2]]
     for build in (contestants.insightface_pipeline, contestants.uniface_pipeline):
         whole += peer.make("det_500m.onnx", build, photos)
 
