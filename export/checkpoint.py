@@ -47,9 +47,10 @@ def load(path: Path, genotype: Genotype = POCKETNET) -> PocketNet | RectifiedPoc
             f"{path}: no PocketNet checkpoint: {cells} cells, {channels} channels, embedding {embedding}"
         )
     kind = PocketNet if first.ndim == 1 else RectifiedPocketNet
-    network = kind(genotype, channels, cells, embedding)
+    with torch.device("meta"):  # shapes alone; random weights would take longer than all the rest
+        network = kind(genotype, channels, cells, embedding)
     _compare(path, network.state_dict(), state)
-    network.load_state_dict(state, strict=True)
+    network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
 
 

@@ -72,9 +72,10 @@ def read_contract(info: Path | None, figures: Path) -> Contract:
     data = str(values.get("data", "held-out faces"))
     if figures.is_file() and values.get("task", "embed") == "embed":
         measured = _object(figures)
-        thresholds, accuracy = _operating_points(measured, data, figures)
-        values.setdefault("thresholds", thresholds)
-        values["accuracy"] = accuracy
+        if "heldout" in measured:
+            thresholds, accuracy = _operating_points(measured, data, figures)
+            values.setdefault("thresholds", thresholds)
+            values["accuracy"] = accuracy
         if "samples" in measured:
             values["source"] = f"{values.get('source', 'own checkpoint')}; {measured['samples']:,} samples"
     return Contract(**values)

@@ -23,7 +23,7 @@ from pocketface.cards import Accuracy, InputSpec, ModelCard, OutputSpec, Speed
 from pocketface.errors import ModelError
 from pocketface.registry import Model
 
-_ROUNDS = 30
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)

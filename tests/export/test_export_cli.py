@@ -1,0 +1,146 @@
+"""The commands, from a checkpoint to graphs that the runtime runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from export.__main__ import main
+from pocketface.detect import FaceDetector
+from pocketface.embed import Embedder
+from pocketface.registry import from_file
+from training.networks import pocketnet
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, faces):
+    folder = tmp_path_factory.mktemp("faces")
+    for index, face in enumerate(faces):
+        Image.fromarray(face).resize((128, 128)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, small_rectified, pictures):
+    folder = tmp_path_factory.mktemp("export")
+    torch.save(small_rectified.state_dict(), folder / "net.pth")
+    points = [{"fmr": 0.001, "threshold": 0.4, "fmr_upper": 0.0011, "tar": 0.75}]
+    figures = {"samples": 1234, "heldout": {"points": points, "genuine": 10, "impostor": 1000}}
+    (folder / "net.json").write_text(json.dumps(figures))
+    info = {"license": {"weights": "MIT", "data": "own", "commercial": "yes"}, "source": "a test", "data": "own faces"}
+    (folder / "info.json").write_text(json.dumps(info))
+    arguments = [str(folder / "net.pth"), "--out", str(folder / "out"), "--calibration", str(pictures)]
+    assert main([*arguments, "--card-info", str(folder / "info.json"), "--ranges", "minmax"]) in (0, 1)
+    return folder / "out"
+
+
+FILES = ["fp32.onnx", "fp32.tflite", "fp16.tflite", "int8w.tflite"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_form_runs_in_the_runtime(exported, small_rectified, faces, file):
+    model = from_file(exported / f"net.{file}")
+    found, _ = Embedder(model, threads=1).embed(faces[:2])
+    with torch.inference_mode():
+        x = torch.from_numpy((faces[:2].astype(np.float32) - 127.5) / 127.5).permute(0, 3, 1, 2)
+        expected = torch.nn.functional.normalize(small_rectified(x)).numpy()
+    assert (found * expected).sum(1).min() > 0.995
+
+
+def test_cards(exported):
+    model = from_file(exported / "net.fp32.onnx")
+    card = model.card
+    assert card.license.weights == "MIT"
+    assert card.source == "a test; 1,234 samples"
+    assert [(t.fmr, t.value, t.fnmr, t.impostor_pairs, t.data) for t in card.thresholds] == [
+        (0.001, 0.4, 0.25, 1000, "own faces")
+    ]
+    assert card.golden is not None
+    assert card.speed.relative_to_plain > 0
+    spaces = {from_file(path).card.space for path in exported.iterdir() if path.suffix in (".onnx", ".tflite")}
+    assert spaces == {"net/1"}
+    assert from_file(exported / "net.fp32.tflite").card.input.batch == 1
+
+
+def test_check(exported, capsys, tmp_path):
+    assert main(["check", str(exported), "--json", str(tmp_path / "figures.json")]) == 0
+    rows = {row["file"]: row for row in json.loads((tmp_path / "figures.json").read_text())}
+    assert rows["net.fp32.onnx"]["cosine_lowest"] > 0.99999
+    assert "net.int8w.tflite" in capsys.readouterr().out
+
+
+def test_form_that_fails_its_check_is_not_written(tmp_path, small, capsys, monkeypatch):
+    from export.forms import FORMS, Form
+
+    torch.save(small.state_dict(), tmp_path / "net.pth")
+    strict = Form("tflite", "int8w", 1.0, FORMS["tflite-int8w"].build)
+    monkeypatch.setitem(FORMS, "tflite-int8w", strict)
+    assert main([str(tmp_path / "net.pth"), "--out", str(tmp_path), "--only", "tflite-int8w"]) == 1
+    assert "not written: mean cosine" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.tflite*"))
+
+
+@pytest.mark.parametrize("variant", ["s256", "m128", "m256"])
+def test_variants(tmp_path, variant):
+    network = pocketnet(variant)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    assert main([str(tmp_path / "net.pth"), "--out", str(tmp_path), "--only", "onnx-fp32,tflite-fp16"]) == 0
+    assert from_file(tmp_path / "net.fp32.onnx").card.output.dim == int(variant[1:])
+
+
+def test_detector_goes_the_same_way(tmp_path, pictures):
+    from training.detector.graph import export as write_graph
+    from training.networks.detector import Detector as Network
+
+    torch.manual_seed(0)
+    write_graph(Network().eval(), tmp_path / "det.onnx")
+    info = tmp_path / "info.json"
+    info.write_text(json.dumps({"task": "detect", "source": "a test"}))
+    forms = "onnx-fp32,tflite-fp32,tflite-fp16"
+    arguments = [str(tmp_path / "det.onnx"), "--out", str(tmp_path / "out"), "--only", forms]
+    assert main([*arguments, "--card-info", str(info), "--calibration", str(pictures), "--size", "96"]) == 0
+    picture = np.zeros((96, 96, 3), np.uint8)
+    for file in ("det.fp32.onnx", "det.fp32.tflite"):
+        model = from_file(tmp_path / "out" / file)
+        assert model.card.kind == "pocketface"
+        FaceDetector(model, threads=1).detect(picture)
+
+
+def test_optimize(tmp_path, plain, capsys):
+    assert main(["optimize", str(plain), "-o", str(tmp_path / "fast.onnx")]) == 0
+    out = capsys.readouterr().out
+    assert "prelu_fold_forward: " in out
+    assert "ms on one thread" in out
+    assert not any(node.op_type == "PRelu" for node in onnx.load(tmp_path / "fast.onnx").graph.node)
+
+
+def test_errors_are_one_line(tmp_path, plain, capsys):
+    (tmp_path / "page.onnx").write_text("<html>")
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "odd.json").write_text('{"licence": {}}')
+    shutil.copy(plain, tmp_path / "net.onnx")
+    net, out = str(tmp_path / "net.onnx"), ["--out", str(tmp_path / "out")]
+    cases = [
+        (["optimize", str(tmp_path / "page.onnx"), "-o", str(tmp_path / "y.onnx")], "no valid ONNX graph"),
+        (["optimize", net, "-o", str(tmp_path / "no" / "y.onnx")], "its folder does not exist"),
+        (["check", str(tmp_path / "nothing")], "no graphs"),
+        ([str(tmp_path / "none.pth"), *out], "no such file"),
+        ([net, *out, "--only", "onnx-fp8"], "unknown form 'onnx-fp8'"),
+        ([net, *out, "--ranges", "best"], "'best' is none of"),
+        ([net, *out, "--only", "tflite-int8"], "--calibration"),
+        ([net, *out, "--calibration", str(tmp_path / "none")], "expected a folder"),
+        ([net, *out, "--card-info", str(tmp_path / "bad.json")], "cannot be read as JSON"),
+        ([net, *out, "--card-info", str(tmp_path / "odd.json")], "unknown field 'licence'"),
+    ]
+    for arguments, expected in cases:
+        assert main(arguments) == 2, arguments
+        error = capsys.readouterr().err
+        assert error.startswith("export: ")
+        assert expected in error
+        assert error.count("\n") == 1, error
