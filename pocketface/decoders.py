@@ -104,10 +104,14 @@ def decode_pocketface(
     logit = float(np.log(threshold / (1 - threshold)))
     for stride in STRIDES:
         rows, columns = size[0] // stride, size[1] // stride
-        scores = _map(outputs, f"score_{stride}", batch, 1, rows, columns)[:, 0]
+        scores = _output(outputs, f"score_{stride}", (batch, 1, rows, columns))[:, 0]
+        # Only the score map tells the layout: others may be as wide as they are deep.
+        last = outputs[f"score_{stride}"].shape == (batch, rows, columns, 1)
         picture, row, column = np.nonzero(scores >= logit)
-        distances = _map(outputs, f"bbox_{stride}", batch, 4, rows, columns)[picture, :, row, column]
-        offsets = _map(outputs, f"kps_{stride}", batch, 10, rows, columns)[picture, :, row, column]
+        distances, offsets = (
+            _map(outputs, f"{name}_{stride}", (batch, rows, columns), depth, last)[picture, row, column]
+            for name, depth in (("bbox", 4), ("kps", 10))
+        )
         origin = np.stack([column, row], axis=1).astype(np.float32) + np.float32(0.5)
         boxes, landmarks = _from_distances(origin, distances, offsets, stride)
         probability = 1 / (1 + np.exp(-scores[picture, row, column].astype(np.float32)))
@@ -185,9 +189,9 @@ def _reshaped(name: str, output: NDArray[Any], shape: tuple[int, ...]) -> NDArra
     return output.reshape(shape)
 
 
-def _map(outputs: Outputs, name: str, batch: int, depth: int, rows: int, columns: int) -> NDArray[Any]:
-    """An output as `(batch, depth, rows, columns)`, whichever layout the graph has."""
-    output = outputs.get(name)
-    if output is not None and output.shape == (batch, rows, columns, depth):
-        return output.transpose(0, 3, 1, 2)
-    return _output(outputs, name, (batch, depth, rows, columns))
+def _map(outputs: Outputs, name: str, shape: tuple[int, int, int], depth: int, last: bool) -> NDArray[Any]:
+    """An output as `(batch, rows, columns, depth)`; `last` says whether the graph gives it so."""
+    batch, rows, columns = shape
+    if last:
+        return _output(outputs, name, (batch, rows, columns, depth))
+    return _output(outputs, name, (batch, depth, rows, columns)).transpose(0, 2, 3, 1)

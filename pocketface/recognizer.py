@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from pocketface import registry
+from pocketface import engines, registry
 from pocketface.align import align
 from pocketface.decide import explicit_threshold, threshold_for
 from pocketface.detect import MIN_FACE, FaceDetector, enlarged
@@ -128,9 +128,13 @@ class FaceRecognizer:
         if threshold is not None:
             explicit_threshold(threshold)
         self.detector = FaceDetector(
-            _model(detector, "detect"), engine=engine, threads=threads, min_face=min_face, rotate=rotate
+            _model(detector, "detect", engine),
+            engine=engine,
+            threads=threads,
+            min_face=min_face,
+            rotate=rotate,
         )
-        self.embedder = Embedder(_model(embedder, "embed"), engine=engine, threads=threads)
+        self.embedder = Embedder(_model(embedder, "embed", engine), engine=engine, threads=threads)
         self.policy = policy
         self.mirror = mirror
         self.fmr = fmr
@@ -439,13 +443,16 @@ def _check_policy(policy: str) -> None:
         raise InputError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
 
 
-def _model(choice: ModelChoice, task: str) -> Model:
+def _model(choice: ModelChoice, task: str, engine: str | Engine | None) -> Model:
+    suffixes = None
+    if engine is not None:
+        suffixes = (engines.get(engine) if isinstance(engine, str) else engine).formats
     if choice is None:
-        return registry.default(task)
+        return registry.default(task, suffixes=suffixes)
     if isinstance(choice, Model):
         return choice
     if isinstance(choice, str | os.PathLike):
-        return registry.find(choice, task=task)
+        return registry.find(choice, task=task, suffixes=suffixes)
     raise ModelError(f"a model is a name, a path or a Model, not {type(choice).__name__}")
 
 

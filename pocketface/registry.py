@@ -93,7 +93,11 @@ def user_folder() -> Path:
 
 
 def find(
-    name_or_path: str | os.PathLike[str], *, task: str | None = None, contract: InputSpec | None = None
+    name_or_path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    contract: InputSpec | None = None,
+    suffixes: frozenset[str] | None = None,
 ) -> Model:
     """The model a name or path means.
 
@@ -103,6 +107,7 @@ def find(
         task: "embed" or "detect" when only such a model will do.
         contract: how to feed an embedder that has no card; without it ArcFace's is assumed. A graph
             without a card is uncalibrated: it needs an explicit threshold.
+        suffixes: forms to choose from, such as the `formats` of an engine; None for all that run here.
 
     Raises:
         ModelError: nothing is found, or what is found is damaged or has the other task.
@@ -113,17 +118,18 @@ def find(
     if path.is_file() or (path.suffix in SUFFIXES and path.name != text):
         model = from_file(path, task=task, contract=contract)
     else:
-        model = _named(text)
+        model = _named(text, suffixes)
     if task is not None and model.card.task != task:
         raise ModelError(f"{text}: its card says {model.card.task!r}, here a model to {task} is needed")
     return model
 
 
-def default(task: str) -> Model:
+def default(task: str, *, suffixes: frozenset[str] | None = None) -> Model:
     """The model used when nobody chose one.
 
     Args:
         task: "embed" or "detect".
+        suffixes: as for `find`.
 
     Raises:
         ModelError: none is installed.
@@ -141,7 +147,7 @@ def default(task: str) -> Model:
     here = {model.card.name for model in models}
     marked = [name for name in names if any(m.card.name == name and m.card.default for m in models)]
     present = [name for name in names if name in here]
-    return _named((marked or present or sorted(here))[0])
+    return _named((marked or present or sorted(here))[0], suffixes)
 
 
 def installed() -> list[Model]:
@@ -226,15 +232,17 @@ def _scan(folder: Path) -> Iterator[Model | ModelError]:
             yield Model(card, path)
 
 
-def _named(name: str) -> Model:
-    runs = engines.runnable()
+def _named(name: str, suffixes: frozenset[str] | None) -> Model:
+    runs = engines.runnable() if suffixes is None else suffixes
     models = installed()
     for folder in folders():
         found = [model for model in models if model.path.parent == folder and name in _names(model)]
         usable = [model for model in found if model.path.suffix in runs]
         if found and not usable:
-            engines.for_format(found[0].path.suffix)
-            raise EngineError(f"{found[0].path}: no installed engine runs it")
+            if suffixes is None:
+                engines.for_format(found[0].path.suffix)  # says what to install
+            here = ", ".join(sorted({model.card.file for model in found}))
+            raise EngineError(f"{name}: the engine runs {', '.join(sorted(runs))} files; here are {here}")
         if usable:
             choice = tuning.load().get(usable[0].card.name)
             tuned = [model for model in usable if choice is not None and model.card.file == choice.file]

@@ -48,13 +48,14 @@ def add_recognizer_options(parser: argparse.ArgumentParser) -> None:
 
 def detector(args: argparse.Namespace) -> FaceDetector:
     """The detector that the options of `add_detector_options` describe."""
-    from pocketface import registry
+    from pocketface import engines, registry
     from pocketface.detect import FaceDetector
 
+    suffixes = None if args.engine is None else engines.get(args.engine).formats
     if args.detector is None:
-        model = registry.default("detect")
+        model = registry.default("detect", suffixes=suffixes)
     else:
-        model = registry.find(args.detector, task="detect")
+        model = registry.find(args.detector, task="detect", suffixes=suffixes)
     return FaceDetector(model, engine=args.engine, threads=args.threads, rotate=args.rotate)
 
 

@@ -87,19 +87,18 @@ def test_landmarks_hardly_depend_on_the_size_of_the_picture(yunet, portraits):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turned_pictures_are_found_on_request(detector_model, photos, turns):
+def test_turned_pictures_are_found_on_request(yunet, photos, turns):
     picture = images.load(photos / "grace-hopper.jpg")
-    plain = FaceDetector(detector_model, threads=1).detect(picture)[0]
+    plain = yunet.detect(picture)[0]
     sideways = np.rot90(picture, turns)
-    found = FaceDetector(detector_model, threads=1, rotate=True).detect(sideways)
-    if found[0].rotation == 0:
-        pytest.skip("this detector finds the face without turning the picture")
-    assert found[0].rotation == 360 - 90 * turns
+    found = FaceDetector(yunet.network.model, threads=1, rotate=True).detect(sideways)
+    # A detector may find a face that lies on its side without the picture being turned.
+    assert found[0].rotation in (0, 360 - 90 * turns)
     points = np.zeros(picture.shape[:2])
     x, y = plain.landmarks[2].round().astype(int)
     points[y, x] = 1
     y, x = np.argwhere(np.rot90(points, turns))[0]
-    assert np.abs(found[0].landmarks[2] - (x, y)).max() <= 2
+    assert np.abs(found[0].landmarks[2] - (x, y)).max() <= 0.1 * plain.height
     left, top, right, bottom = found[0].bbox
     assert left < x < right
     assert top < y < bottom
@@ -109,7 +108,7 @@ def test_batches_give_what_single_pictures_give(detector_model, photos):
     pictures = [images.load(path) for path in sorted(photos.glob("*.jpg"))] * 2
     detector = FaceDetector(detector_model, threads=1)
     together = detector.detect_batch(pictures)
-    assert [len(faces) for faces in together] == [1, 1, 1, 0] * 2
+    assert [bool(faces) for faces in together] == [True, True, True, False] * 2
     for picture, faces in zip(pictures, together, strict=True):
         for face, alone in zip(faces, detector.detect(picture), strict=True):
             assert np.allclose(face.landmarks, alone.landmarks, atol=0.05)
