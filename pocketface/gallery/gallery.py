@@ -63,6 +63,7 @@ class Gallery:
         if fpir is not None and threshold is not None:
             raise InputError("give either fpir or threshold, not both")
         _check_space(store, recognizer)
+        self._dim = recognizer.embedder.dim
         self.store = store
         self.recognizer = recognizer
         self._fpir = fpir
@@ -205,7 +206,7 @@ class Gallery:
         Raises:
             InputError: another shape or dtype, or rows that are not of unit norm.
         """
-        dim = self.store.header.dim
+        dim = self._dim
         if probes.dtype != np.float32 or probes.ndim != 2 or probes.shape[1] != dim:
             raise InputError(f"embeddings must be float32 (n, {dim}), not {probes.dtype} {probes.shape}")
         if not np.allclose(np.linalg.norm(probes, axis=1), 1, atol=1e-3):

@@ -315,6 +315,9 @@ class SqliteStore:
     def count(self) -> int:
         """See `Store`."""
         with self._open() as connection:
+            if self._is_current(connection):
+                assert self._matrix is not None
+                return len(self._matrix.rows)
             (count,) = connection.execute("SELECT count(*) FROM template").fetchone()
         return int(count)
 
@@ -322,13 +325,19 @@ class SqliteStore:
         """See `Store`."""
         return self._loaded().search(probes, k)
 
+    def _is_current(self, connection: sqlite3.Connection) -> bool:
+        """Whether the matrix is what the file holds; own writes drop it, other connections' change the version."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._matrix = None  # it may be large: let it go before a new one is read
+            self._version = version
+        return self._matrix is not None
+
     def _loaded(self) -> Matrix:
         with self._open() as connection:
-            (version,) = connection.execute("PRAGMA data_version").fetchone()
-            if self._matrix is None or version != self._version:
-                self._matrix = None  # the old one may be large: let it go before the new one is read
+            if not self._is_current(connection):
                 self._matrix = self._read()
-                self._version = version
+            assert self._matrix is not None
             return self._matrix
 
     def _read(self) -> Matrix:

