@@ -54,13 +54,14 @@ def write(
 <style>{_STYLE}</style>
 <h1>Calibration of {html.escape(model)}</h1>
 <p>{html.escape(calibration.data)}: {calibration.photos} photos{people}, {len(calibration.genuine):,}
-genuine and {len(calibration.impostor):,} impostor pairs; equal error rate {calibration.equal_error_rate():.2%}.
+genuine and {len(calibration.impostor):,} impostor pairs;
+equal error rate {calibration.equal_error_rate():.2%}.
 {len(calibration.failures)} photos gave no embedding.</p>
 <p>{_sentence(chosen)}</p>
 <table><tr><th>FMR</th><th>threshold</th><th>FMR at most</th><th>FNMR</th><th>FNMR at most</th></tr>
 {rows}</table>
 <p>Bounds are one-sided at 95 % (Clopper and Pearson) and take pairs as independent; pairs that share people
-are not, so with few people the truth may lie above. FMR that is not in the table needs more impostor pairs.</p>
+are not, so with few people the truth may lie above. FMR that is not in the table needs more pairs.</p>
 <img alt="Similarities of genuine and impostor pairs, and error rates" src="data:image/png;base64,{picture}">
 <ul>{failures}</ul></html>
 """

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.gallery [--sizes 1000 100000 1000000] [--video] > table.md
 
 Times are CPU time of one thread, medians of interleaved calls, so that they bear a busy machine. Each size
-runs in a process of its own, and memory is what opening the gallery and identifying one face adds to another one.
+runs in a process of its own; memory is what opening the gallery and identifying one face adds to another one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def memory(folder: str) -> float:
     """Peak resident memory that opening a gallery and identifying one face adds."""
     code = (
         "import resource, numpy as np; from pathlib import Path;"
-        "from benchmarks.gallery.__main__ import gallery_of; from pocketface.gallery.sqlite import SqliteStore;"
+        "from benchmarks.gallery.__main__ import gallery_of;"
+        "from pocketface.gallery.sqlite import SqliteStore;"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; before = peak();"
         f"gallery = gallery_of(SqliteStore(Path({folder!r}) / 'people.db'));"
         f"gallery.match_vectors(np.eye(1, {DIM}, dtype=np.float32));"
@@ -211,17 +212,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stored = enrolment(folder)
         print(
-            "\nEnrolling a person with two templates, a durable transaction each, into a gallery that grows to "
-            f"1,000 people: {stored['cpu']:.2f} ms of CPU, {stored['wall']:.1f} ms in all. uniface's store, saved "
-            f"after each of the first 50 people: {stored['uniface']:.2f} ms of CPU "
+            "\nEnrolling a person with two templates, a durable transaction each, into a gallery that grows "
+            f"to 1,000 people: {stored['cpu']:.2f} ms of CPU, {stored['wall']:.1f} ms in all. uniface's "
+            f"store, saved after each of the first 50 people: {stored['uniface']:.2f} ms of CPU "
             f"(ratio {stored['cpu'] / stored['uniface']:.2f})."
         )
         if args.video:
             seen = watch(Path(__file__).resolve().parents[2] / "examples" / "photos", folder)
             print(
                 f"\nwatch, 640x480, two faces, one thread: {seen['fps']:.1f} frames a second of CPU time "
-                f"({seen['fps'] / seen['detector_fps']:.2f} of the detector alone; {seen['embedded']:.0f} of 200 "
-                "faces were embedded)."
+                f"({seen['fps'] / seen['detector_fps']:.2f} of the detector alone; {seen['embedded']:.0f} "
+                "of 200 faces were embedded)."
             )
 
 

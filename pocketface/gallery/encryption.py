@@ -148,7 +148,7 @@ class Cipher:
             return bytes(self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound_to))
         except (InvalidTag, ValueError):
             raise GalleryError(
-                f"{self._url}: an encrypted template was changed or damaged; restore a copy, nothing was changed"
+                f"{self._url}: an encrypted template was changed or damaged; restore a copy"
             ) from None
 
 

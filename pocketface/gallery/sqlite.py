@@ -326,7 +326,7 @@ class SqliteStore:
         return self._loaded().search(probes, k)
 
     def _is_current(self, connection: sqlite3.Connection) -> bool:
-        """Whether the matrix is what the file holds; own writes drop it, other connections' change the version."""
+        """Whether the matrix is what the file holds: own writes drop it, others change the version."""
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._matrix = None  # it may be large: let it go before a new one is read

@@ -36,7 +36,7 @@ def head(path):
 
 @pytest.fixture(scope="session")
 def frames(lfw):
-    """60 RGB frames 480x240: a known person walks in, then another and a stranger; a pillar hides the first."""
+    """60 RGB frames 480x240: a known person, behind a pillar for a while, then another and a stranger."""
     first, second = (head(sorted((lfw / name).glob("*.jpg"))[2]) for name in KNOWN)
     stranger = head(sorted((lfw / STRANGER).glob("*.jpg"))[0])
     rng = np.random.default_rng(1)

@@ -93,7 +93,8 @@ def test_the_shell(gallery, shared, video, tmp_path, capfd):
     status = main(
         ["watch", gallery.store.url, "--video", video, "--save", str(out), "--threshold", "0.416",
          "--detector", str(shared / "models" / "yunet_n_dynamic.onnx"),
-         "--embedder", str(shared / "models" / "mobilefacenet_foamliu.onnx"), "--every", "2", "--threads", "1"]
+         "--embedder", str(shared / "models" / "mobilefacenet_foamliu.onnx"),
+         "--every", "2", "--threads", "1"]
     )  # fmt: skip
     assert status == 0
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
