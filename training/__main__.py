@@ -49,10 +49,11 @@ def main() -> None:
     import torch
     from tqdm import tqdm
 
+    from training.own_teacher import OwnTeacher
     from training.recipes import RECIPES
     from training.release import evaluate
     from training.shards import read_faces
-    from training.teachers import TEACHERS, Teacher, build
+    from training.teachers import TEACHERS, Teacher, Teaches, build
     from training.trainer import Trainer
 
     torch.set_num_threads(arguments.threads)
@@ -66,13 +67,16 @@ def main() -> None:
     folders = arguments.faces or [shared / "data" / "faces"]
     out = arguments.out or Path("runs") / recipe.name
     out.mkdir(parents=True, exist_ok=True)
-    teacher = None
-    if recipe.teacher:
+    teacher: Teaches | None = None
+    if recipe.teacher in TEACHERS:
         spec = TEACHERS[recipe.teacher]
         graph = out.parent / f"teacher-{spec.name}.onnx"
         if not graph.is_file():
             build(spec, arguments.models or shared / "models", graph)
         teacher = Teacher(spec, graph)
+    elif recipe.teacher:
+        own = RECIPES[recipe.teacher]
+        teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages)
     if arguments.evaluate:
         print(evaluate(recipe, out, folders, teacher))
         return

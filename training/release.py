@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from training.evaluation import embed_faces, verify
 from training.recipes import Recipe
 from training.shards import Face, read_faces
-from training.teachers import Teacher
-from training.trainer import build_student, to_input
+from training.students import build_student, to_input
+from training.teachers import Teaches
 
 
-def _teacher_embeddings(teacher: Teacher, faces: Sequence[Face], cache: Path) -> NDArray[np.float32]:
+def _teacher_embeddings(teacher: Teaches, faces: Sequence[Face], cache: Path) -> NDArray[np.float32]:
     if not cache.is_file():
         temporary = cache.with_suffix(".tmp.npy")
         np.save(temporary, embed_faces(faces, teacher.embed))
@@ -31,7 +31,7 @@ def _teacher_embeddings(teacher: Teacher, faces: Sequence[Face], cache: Path) ->
     return embeddings
 
 
-def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teacher | None) -> dict[str, Any]:
+def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teaches | None) -> dict[str, Any]:
     """Write the averaged weights of a run and their figures beside its checkpoint; the figures."""
     state = torch.load(out / "checkpoint.pt", map_location="cpu", weights_only=True)
     samples, steps, seconds = state["counts"]

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -158,8 +159,26 @@ def build(spec: TeacherSpec, models: Path, path: Path) -> None:
     export_pocketnet(network, [int(cell) for cell in spec.hints], path)
 
 
+class Teaches(Protocol):
+    """What a run asks of a teacher; `head` holds its ArcFace centres, or nothing."""
+
+    spec: TeacherSpec
+    head: Tensor
+
+    def select(self, progress: float) -> None:
+        """Turn to the weights for the student's progress, 0 to 1."""
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings `(n, d)`, not normalised, of uint8 `(n, 112, 112, 3)`, RGB."""
+
+    def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Maps `(n, c, h, w)`, if any, and last the embeddings."""
+
+
 class Teacher:
     """A teacher ready to run on one thread of the CPU."""
+
+    head = torch.zeros(0)
 
     def __init__(self, spec: TeacherSpec, graph: Path) -> None:
         self.spec = spec
@@ -169,6 +188,9 @@ class Teacher:
         self._input = self._session.get_inputs()[0].name
         self._mean = np.asarray(spec.mean, np.float32)
         self._deviation = np.asarray(spec.deviation, np.float32)
+
+    def select(self, progress: float) -> None:
+        """Nothing to turn to: it has one set of weights."""
 
     def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Maps `(n, c, h, w)` and, last, embeddings `(n, d)`, of uint8 `(n, 112, 112, 3)`, RGB."""

@@ -13,74 +13,43 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from training import kernels, losses
 from training.augment import views
 from training.muon import Muon, is_matrix
-from training.networks import (
-    RectifiedPocketNet,
-    load_genotype,
-    pocketnet,
-    rectified,
-    resnet18,
-    resnet56,
-)
+from training.networks import RectifiedPocketNet
 from training.recipes import Recipe
 from training.shards import Face
-from training.teachers import Teacher
+from training.students import build_student, to_input
+from training.teachers import Teaches
 
 CHECKPOINT_SECONDS = 50.0
 AVERAGE_EVERY = 4
 
 
-def build_student(recipe: Recipe) -> nn.Module:
-    """The recipe's network with random weights of its seed."""
-    torch.manual_seed(recipe.seed)
-    genotype = load_genotype(recipe.genotype)
-    network: nn.Module
-    if recipe.network == "rectified":
-        network = rectified(recipe.variant, genotype)
-    elif recipe.network == "pocketnet":
-        network = pocketnet(recipe.variant, genotype)
-    else:
-        network = {"resnet18": resnet18, "resnet56": resnet56}[recipe.network]()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            module.momentum = recipe.bn_momentum
-    # Channels last is a third faster on a CPU, and what tensor cores want.
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return network
-
-
-def to_input(crops: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Uint8 `(n, 112, 112, 3)` to the networks' float32 `(n, 3, 112, 112)`, channels last."""
-    x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
-    return x.sub_(127.5).div_(127.5)
-
-
 @dataclass(frozen=True)
 class Batch:
-    """The student's input, the teacher's maps and embeddings, labels (-1 unknown)."""
+    """The student's input, the teacher's maps, embeddings and head, labels (-1 unknown)."""
 
     images: Tensor
     maps: list[Tensor]
     embeddings: Tensor
     labels: Tensor
+    head: Tensor
 
 
 class Batches:
     """Batches from a sample's number on; which pictures a sample takes depends on nothing else."""
 
-    def __init__(self, recipe: Recipe, faces: Sequence[Face], teacher: Teacher | None) -> None:
+    def __init__(self, recipe: Recipe, faces: Sequence[Face], teacher: Teaches | None) -> None:
         if not faces:
             raise ValueError("no faces to train on")
         self.recipe, self.teacher = recipe, teacher
@@ -100,8 +69,8 @@ class Batches:
 
     def make(self, first: int, size: int) -> Batch:
         """The batch of `size` samples from `first`."""
-        chance, since = self.recipe.harden
-        how = replace(self.recipe.augmentation, harden=chance if self.progress >= since else 0.0)
+        late = self.progress >= self.recipe.late_from
+        how = self.recipe.late if late else self.recipe.augmentation
         clean, hard, labels = [], [], []
         for sample in range(first, first + size):
             face = self.face(sample)
@@ -113,12 +82,14 @@ class Batches:
         maps: list[Tensor] = []
         embeddings = torch.zeros(size, 0)
         if self.teacher:
+            self.teacher.select(self.progress)
             stacked = np.stack(clean)
             if self.recipe.losses.hints[0]:
                 *maps, embeddings = (torch.from_numpy(t) for t in self.teacher(stacked))
             else:
                 embeddings = torch.from_numpy(self.teacher.embed(stacked))
-        return Batch(to_input(np.stack(hard)), maps, embeddings, torch.tensor(labels))
+        head = self.teacher.head if self.teacher else torch.zeros(0)
+        return Batch(to_input(np.stack(hard)), maps, embeddings, torch.tensor(labels), head)
 
     def stream(self, first: int, niceness: int) -> Iterator[Batch]:
         """Batches without end, made ahead in a thread of its own priority."""
@@ -158,7 +129,7 @@ class Trainer:
         self,
         recipe: Recipe,
         faces: Sequence[Face],
-        teacher: Teacher | None,
+        teacher: Teaches | None,
         out: Path,
         device: str = "cpu",
     ) -> None:
@@ -205,6 +176,8 @@ class Trainer:
     def _stages(self, x: Tensor) -> list[Tensor]:
         if self.quick and isinstance(self.network, RectifiedPocketNet):
             return kernels.stages(self.network, x, self.recipe.student_hints, self.prefix)
+        if not self.recipe.student_hints:
+            return [self.network(x)]
         stages: list[Tensor] = self.network.stages(x, self.recipe.student_hints)  # type: ignore[operator]
         return stages
 
@@ -265,9 +238,10 @@ class Trainer:
             terms["arcface"] = margin.detach()
             total = total + weights.arcface * margin
         if weights.classification:
+            cosines = F.normalize(batch.embeddings) @ F.normalize(batch.head).T
             total = total + weights.classification * losses.classification(
-                64 * self.arcface.cosines(embedding),
-                64 * self.arcface.cosines(batch.embeddings),
+                self.arcface.scale * self.arcface.cosines(embedding),
+                self.arcface.scale * cosines,
                 weights.temperature,
             )
         terms["loss"] = total.detach()
@@ -284,6 +258,7 @@ class Trainer:
             [m.to(self.device, non_blocking=True) for m in batch.maps],
             batch.embeddings.to(self.device, non_blocking=True),
             batch.labels.to(self.device, non_blocking=True),
+            batch.head.to(self.device, non_blocking=True),
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             total, terms = self.compute(batch)
@@ -347,12 +322,22 @@ class Trainer:
                 "rate": self.rate_factor(),
                 **{name: float(value) for name, value in terms.items()},
             }
+            self._keep_stage()
             done = self.progress >= 1 or now - began >= seconds
             if done or now - saved >= CHECKPOINT_SECONDS:
                 self.save()
                 saved = now
             if done:
                 return
+
+    def _keep_stage(self) -> None:
+        """Write the averaged weights when a stage has ended, for students of this network."""
+        number = int(self.progress * self.recipe.stages)
+        path = self.out / f"stage-{number:03d}.pth"
+        if number and not path.is_file():
+            temporary = path.with_suffix(".tmp")
+            torch.save({**self.average, "arcface.weight": self.arcface.weight.detach()}, temporary)
+            os.replace(temporary, path)
 
     def save(self) -> None:
         """Write the checkpoint: to a temporary file, then renamed."""

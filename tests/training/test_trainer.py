@@ -11,6 +11,7 @@ from synthetic_faces import write_shards
 
 from training.augment import Augmentation
 from training.networks import Genotype
+from training.own_teacher import OwnTeacher
 from training.recipes import RECIPES, Recipe
 from training.shards import Face, read_faces
 from training.teachers import TeacherSpec
@@ -28,6 +29,11 @@ class FakeTeacher:
         mix = np.random.default_rng(0).normal(size=(147, 128)).astype(np.float32)
         return [*maps, maps[-1].reshape(len(x), -1) @ mix]
 
+    head = torch.zeros(0)
+
+    def select(self, progress: float) -> None:
+        pass
+
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self(crops)[-1]
 
@@ -40,7 +46,8 @@ RECIPE = replace(
     batches=((0, 4), (16, 8)),
     freeze=(1.0, 0),
     augmentation=Augmentation(),
-    harden=(0.5, 0.5),
+    late=Augmentation(harden=0.5),
+    late_from=0.5,
 )
 
 
@@ -52,7 +59,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Face]:
 
 
 def trainer(recipe: Recipe, faces: list[Face], out: Path) -> Trainer:
-    return Trainer(recipe, faces, FakeTeacher(), out)  # type: ignore[arg-type]
+    return Trainer(recipe, faces, FakeTeacher(), out)
 
 
 def test_the_loss_falls(faces: list[Face], tmp_path: Path) -> None:
@@ -105,3 +112,18 @@ def test_recipes_are_named_apart_and_hints_fit() -> None:
         assert recipe.batch_at(10**9) == recipe.batches[-1][1]
     assert isinstance(RECIPES["pocketnet-s128-r"], Recipe)
     assert Genotype
+
+
+def test_a_teacher_of_our_own_teaches_stage_by_stage(faces: list[Face], tmp_path: Path) -> None:
+    teaching = replace(RECIPES["arcface-resnet56"], name="own", samples=16, batches=((0, 2),), stages=2)
+    run = Trainer(teaching, faces, None, tmp_path / "own")
+    rows = list(run.run(1e9))
+    assert np.isfinite(rows[-1]["arcface"])
+    teacher = OwnTeacher(teaching, tmp_path / "own", in_turn=True)
+    crops = np.zeros((1, 112, 112, 3), np.uint8)
+    early = teacher.embed(crops)
+    teacher.select(0.9)
+    assert not np.array_equal(early, teacher.embed(crops))
+    learning = replace(RECIPES["classification-resnet56"], samples=8, batches=((0, 4),), teacher="own")
+    rows = list(Trainer(learning, faces, teacher, tmp_path / "student").run(1e9))
+    assert all(np.isfinite(row["loss"]) for row in rows)

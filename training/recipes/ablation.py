@@ -5,7 +5,7 @@ from dataclasses import replace
 from training.augment import Augmentation, Geometry
 from training.recipes.recipe import Losses, Optimiser, Recipe
 
-SAMPLES = 1_600
+SAMPLES = 800
 BASE = Recipe("ablation-base", batches=((0, 8),), samples=SAMPLES)
 
 ABLATION = (

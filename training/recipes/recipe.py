@@ -42,9 +42,11 @@ class Recipe:
 
     `student_hints` are the student's cells whose outputs regress the teacher's maps, in their
     order; the map before the global convolution comes after them. `batches` are pairs of a number
-    of samples and the batch size from there on. `harden` is the chance of a hardened student crop
-    and the fraction of the run from which it applies. `stage_teachers` are checkpoints of the
-    teacher, one for each equal part of the run (multi-step distillation). `faces` limits how many
+    of samples and the batch size from there on. From the
+    fraction `late_from` of the run on, pictures are augmented as `late` says. A run keeps its
+    averaged weights
+    at the end of each of `stages` equal parts; with `teacher_stages` those of a teacher trained here
+    teach in turn (multi-step distillation), else its last. `faces` limits how many
     are used, zero for all. `freeze` is the fraction of the run at which the stem and so many cells
     come to rest: on a CPU the first stage is half of a step's time.
     """
@@ -59,9 +61,11 @@ class Recipe:
     optimiser: Optimiser = Optimiser()
     batches: tuple[tuple[int, int], ...] = ((0, 8), (12_000, 16))
     augmentation: Augmentation = field(default_factory=Augmentation)
-    harden: tuple[float, float] = (0.0, 0.0)
+    late: Augmentation = field(default_factory=Augmentation)
+    late_from: float = 1.0
     freeze: tuple[float, int] = (1.0, 0)
-    stage_teachers: tuple[str, ...] = ()
+    stages: int = 1
+    teacher_stages: bool = False
     bn_momentum: float = 0.02
     minutes: float = 0.0
     samples: int = 0

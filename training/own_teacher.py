@@ -1,0 +1,53 @@
+"""A teacher trained here: embeddings, its ArcFace head, and the weights of each of its stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.recipes import Recipe
+from training.students import build_student, to_input
+from training.teachers import TeacherSpec
+
+
+class OwnTeacher:
+    """The network of another recipe, with the weights that its run left in `folder`.
+
+    With `in_turn` the stage of the student's own progress teaches (multi-step distillation), else
+    the last.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, in_turn: bool) -> None:
+        self.spec = TeacherSpec(recipe.name, "", "as its pictures", (127.5,) * 3, (127.5,) * 3, (), ())
+        self.stages = sorted(folder.glob("stage-*.pth"))
+        if not self.stages:
+            raise FileNotFoundError(f"no stage-*.pth in {folder}: train {recipe.name} first")
+        if not in_turn:
+            self.stages = self.stages[-1:]
+        self.network = build_student(recipe).eval()
+        self.current = -1
+        self.head: Tensor = torch.zeros(0)
+        self.select(0.0)
+
+    def select(self, progress: float) -> None:
+        """Take the weights of the stage that ends at or after `progress`, 0 to 1."""
+        index = min(int(progress * len(self.stages)), len(self.stages) - 1)
+        if index != self.current:
+            state = torch.load(self.stages[index], map_location="cpu", weights_only=True)
+            self.head = state.pop("arcface.weight")
+            self.network.load_state_dict(state)
+            self.current = index
+
+    @torch.inference_mode()
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embeddings `(n, d)`, not normalised, of uint8 `(n, 112, 112, 3)`, RGB."""
+        result: NDArray[np.float32] = self.network(to_input(crops)).numpy()
+        return result
+
+    def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """The embeddings alone: it has no maps to teach."""
+        return [self.embed(crops)]
