@@ -196,6 +196,8 @@ def _add_floor(rows: list[dict[str, Any]], entries: list[Contestant], able: floo
 def _render(report: dict[str, Any]) -> str:
     limits = report["limits"]
     where = report["machine"]
+    crowded = crowding([{**row, "threads": 1} for row in report["embedding"]])
+    busy = crowded if crowded > 1.3 else None
     lines = [
         f"`{report['command']}`, {where['cpu']}, one thread, {where['date']}",
         "",
@@ -211,21 +213,22 @@ def _render(report: dict[str, Any]) -> str:
         if not report[key]:
             continue
         floors = any("floor_ms" in row for row in report[key])
-        head = [title, "CPU ms", "speed-up, CPU", "speed-up, wall", *(["above the floor"] if floors else [])]
+        head = [title, "CPU ms", "speed-up, CPU"]
+        head += ([] if busy else ["speed-up, wall"]) + (["above the floor"] if floors else [])
         rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
         for row in report[key]:
-            cells = [
-                row["name"],
-                f"{row['cpu']:.2f}",
-                f"{row['speedup_cpu']:.2f}",
-                f"{row['speedup_wall']:.2f}",
-            ]
+            cells = [row["name"], f"{row['cpu']:.2f}", f"{row['speedup_cpu']:.2f}"]
+            cells += [] if busy else [f"{row['speedup_wall']:.2f}"]
             if floors:
                 cells.append(
                     f"{row['times_floor']:.1f} x {row['floor_ms']:.1f} ms" if "floor_ms" in row else ""
                 )
             rows.append(cells)
         lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
+    if busy:
+        lines.append(
+            f"The machine was busy ({busy:.1f} times as much wall as processor time): no wall times."
+        )
     lines += [f"Left out: {file}: {why}." for file, why in report["missing"].items()]
     return "\n".join(lines).rstrip()
 

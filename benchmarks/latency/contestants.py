@@ -178,6 +178,8 @@ def uniface_pipeline(scrfd: Path, photos: Sequence[Path]) -> Contestant:
             shutil.copyfile(source, Path(folder) / f"{weights.value}.onnx")
         finder = SCRFD(model_name=SCRFDWeights.SCRFD_500M_KPS, providers=["CPUExecutionProvider"])
         describer = ArcFace(model_name=ArcFaceWeights.MNET, providers=["CPUExecutionProvider"])
+    # Its own sessions take a thread for each processor and spin.
+    finder.session, describer.session = _session(scrfd), _session(arcface)
 
     def embed(path: Path) -> NDArray[np.float32]:
         image = _imread(path)
