@@ -92,13 +92,10 @@ def plots(calibration: Calibration, chosen: Threshold | None) -> bytes:
     _, fmr, fnmr = calibration.curve()
     floor = 0.5 / len(calibration.impostor)
     right.plot(np.maximum(fmr, floor), np.maximum(fnmr, 0.5 / len(calibration.genuine)), color="#236")
-    if chosen is not None:
-        right.plot(
-            [calibration.passed(chosen.value) / len(calibration.impostor) or floor],
-            [chosen.fnmr],
-            "o",
-            color="#222",
-        )
+    if chosen is not None and chosen.fnmr is not None:
+        passed = calibration.passed(chosen.value) / len(calibration.impostor)
+        missed = max(chosen.fnmr, 0.5 / len(calibration.genuine))
+        right.plot([max(passed, floor)], [missed], "o", color="#222")
     right.set(xscale="log", yscale="log", xlabel="FMR", ylabel="FNMR", title="Detection error trade-off")
     right.grid(which="both", alpha=0.3)
     file = io.BytesIO()

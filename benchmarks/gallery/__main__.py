@@ -1,5 +1,6 @@
 """Identification, enrolment and video, each beside FAISS's flat index and uniface's FAISS store.
 
+    pip install faiss-cpu uniface
     OMP_NUM_THREADS=1 python -m benchmarks.gallery [--sizes 1000 100000 1000000] [--video] > table.md
 
 Times are CPU time of one thread, medians of interleaved calls, so that they bear a busy machine. Each size

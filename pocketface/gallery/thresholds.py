@@ -36,8 +36,11 @@ class Operating:
 
 def bound(threshold: Threshold, templates: int) -> float:
     """Upper bound of the FPIR of a gallery of so many templates at a calibrated threshold."""
-    fmr = threshold.fmr_upper if threshold.fmr_upper is not None else threshold.fmr
-    return min(1.0, max(templates, 1) * (1.0 if fmr is None else fmr))
+    fmr = threshold.fmr_upper
+    if fmr is None:
+        # Without a bound the rule of three (ISO/IEC 19795-1): fewer than 3 / n cannot have been seen.
+        fmr = max(threshold.fmr or 0.0, 3 / (threshold.impostor_pairs or 1))
+    return min(1.0, max(templates, 1) * fmr)
 
 
 def for_gallery(calibrated: Sequence[Threshold], templates: int, fpir: float | None = None) -> Operating:

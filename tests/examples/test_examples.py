@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocketface import FaceRecognizer
+from pocketface.cli import main
+
 from .conftest import EXAMPLES
 
 
@@ -144,3 +147,24 @@ def test_termux_recipe(people, photos, models, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "eileen (similarity 0." in result.stdout
     assert list(scratch.iterdir()) == []
+
+
+def test_the_readmes_gallery_chapter(environment, photos, tmp_path, capsys):
+    """Its commands, in their order."""
+    db = str(tmp_path / "people.db")
+
+    def shell(*arguments):
+        status = main([str(argument) for argument in arguments])
+        assert status == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    assert shell("enroll", db, "eileen", photos / "eileen-collins.jpg") == "eileen: 1 photo enrolled\n"
+    shell("enroll", db, "grace", photos / "grace-hopper.jpg")
+    assert ": eileen (similarity 0." in shell("identify", db, photos / "eileen-collins-second-take.jpg")
+    assert "2 people" in shell("gallery", db)
+    assert "no damage found" in shell("gallery", db, "--audit")
+    assert shell("forget", db, "grace") == "grace: forgotten, 1 template removed\n"
+    with FaceRecognizer().gallery(db) as gallery:
+        (match,) = gallery.identify(photos / "eileen-collins-second-take.jpg")
+        assert (match.person, match.margin, match.ambiguous) == ("eileen", None, False)
+        assert gallery.identify(photos / "grace-hopper.jpg") == [None]

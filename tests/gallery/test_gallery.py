@@ -11,6 +11,7 @@ import pytest
 from pocketface.errors import GalleryError, InputError, ThresholdError
 from pocketface.gallery import open_gallery
 from pocketface.gallery.thresholds import bound, for_gallery
+from pocketface.types import Threshold
 
 from .conftest import make_card, make_recognizer, make_templates, near, unit_rows
 
@@ -88,6 +89,12 @@ def test_union_bound_holds_for_simulated_galleries():
     assert trials <= n * fmr * 1.1
     assert trials == pytest.approx(1 - (1 - fmr) ** n, rel=0.1)
     assert bound(make_card().thresholds[0], 10**6) == 1.0
+
+
+def test_a_threshold_without_a_bound_is_not_taken_for_better_than_its_pairs():
+    few = Threshold(0.5, 1e-5, None, "3,000 pairs", 3000)
+    assert bound(few, 1) == pytest.approx(1e-3)
+    assert for_gallery([few], 50).fpir == pytest.approx(0.05)
 
 
 def test_a_model_without_thresholds_needs_an_explicit_one(tmp_path):
