@@ -42,7 +42,8 @@ def main() -> int:
     options = parser.parse_args()
     status = 0
     for name, forms in SHIPPED.items():
-        found = [p for p in (options.weights / f"{name}.pth", options.weights / f"{name}.onnx") if p.is_file()]
+        candidates = [options.weights / f"{name}{suffix}" for suffix in (".pth", ".onnx")]
+        found = [path for path in candidates if path.is_file()]
         info = INFO / f"{name}.json"
         if not found or options.only not in (None, name):
             continue

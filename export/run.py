@@ -143,6 +143,8 @@ def _finish(
         known = bool(contract.thresholds) and item.form.precision != "int8"
         if not known:
             contract = operating_points(contract, item.run, request.heldout)
+    elif item.form.precision == "int8" and contract.thresholds:
+        contract = replace(contract, source=f"{contract.source}; thresholds measured with fp32")
     fastest = list(contract.fastest_on.get(item.name, []))
     if item.milliseconds == min(b.milliseconds for b in built if b.passes):
         fastest.insert(0, machine)

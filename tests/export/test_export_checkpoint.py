@@ -104,7 +104,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {}])
 def test_other_content(tmp_path, content):
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(ModelError, match="expected|entry"):
+    with pytest.raises(ModelError, match=r"expected|entry"):
         load(tmp_path / "x.pth")
 
 

@@ -33,7 +33,8 @@ def exported(tmp_path_factory, small_rectified, pictures):
     points = [{"fmr": 0.001, "threshold": 0.4, "fmr_upper": 0.0011, "tar": 0.75}]
     figures = {"samples": 1234, "heldout": {"points": points, "genuine": 10, "impostor": 1000}}
     (folder / "net.json").write_text(json.dumps(figures))
-    info = {"license": {"weights": "MIT", "data": "own", "commercial": "yes"}, "source": "a test", "data": "own faces"}
+    license_ = {"weights": "MIT", "data": "own", "commercial": "yes"}
+    info = {"license": license_, "source": "a test", "data": "own faces"}
     (folder / "info.json").write_text(json.dumps(info))
     arguments = [str(folder / "net.pth"), "--out", str(folder / "out"), "--calibration", str(pictures)]
     assert main([*arguments, "--card-info", str(folder / "info.json"), "--ranges", "minmax"]) in (0, 1)
@@ -63,7 +64,8 @@ def test_cards(exported):
     ]
     assert card.golden is not None
     assert card.speed.relative_to_plain > 0
-    spaces = {from_file(path).card.space for path in exported.iterdir() if path.suffix in (".onnx", ".tflite")}
+    graphs = [path for path in exported.iterdir() if path.suffix in (".onnx", ".tflite")]
+    spaces = {from_file(path).card.space for path in graphs}
     assert spaces == {"net/1"}
     assert from_file(exported / "net.fp32.tflite").card.input.batch == 1
 

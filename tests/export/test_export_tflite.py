@@ -95,12 +95,12 @@ def test_constants_are_aligned(plain):
     graph = to_bytes(convert(plain), "test")
     model = schema.Model.GetRootAs(graph, 0)
     sizes = 0
+    begin = np.frombuffer(graph, np.uint8).__array_interface__["data"][0]
     for index in range(model.BuffersLength()):
         data = model.Buffers(index).DataAsNumpy()
         if isinstance(data, np.ndarray) and data.size:
             sizes += data.size
-            offset = data.__array_interface__["data"][0] - np.frombuffer(graph, np.uint8).__array_interface__["data"][0]
-            assert offset % 16 == 0
+            assert (data.__array_interface__["data"][0] - begin) % 16 == 0
     assert sizes > 10_000
 
 

@@ -1,0 +1,44 @@
+"""Ship your own fine-tuned PocketNet: from a PyTorch checkpoint to graphs that pocketface runs.
+
+PYTHONPATH=. python examples/export_finetuned.py my-finetuned.pth FACES out     (in a clone)
+
+FACES is a folder (or tar) of a few hundred faces aligned to the ArcFace template, which int8 needs to
+learn its ranges from. Needs torch, onnx, onnxscript and ai-edge-litert. The checkpoint is a state dict
+with the authors' key names; which of the four networks it is, and whether rectified, is recognised.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from export.__main__ import main
+from pocketface import registry
+from pocketface.embed import Embedder
+from pocketface.golden import crop
+
+INFO = {
+    "license": {"weights": "proprietary", "data": "our employees, with consent", "commercial": "yes"},
+    "source": "PocketNet, fine-tuned on our door camera",
+    # Thresholds belong to weights, and fine-tuning moves them: `pocketface calibrate` finds them on your
+    # pictures; without any, every comparison must name its threshold.
+    "thresholds": [],
+}
+
+
+def run(checkpoint: Path, faces: Path, out: Path) -> int:
+    out.mkdir(parents=True, exist_ok=True)
+    info = out / "card-info.json"
+    info.write_text(json.dumps(INFO), encoding="utf-8")
+    arguments = [str(checkpoint), "--out", str(out), "--calibration", str(faces)]
+    status = main([*arguments, "--card-info", str(info)])
+    for path in sorted(out.glob(f"{checkpoint.stem}.*")):
+        if path.suffix in registry.SUFFIXES:
+            embeddings, norms = Embedder(registry.from_file(path)).embed(crop()[None])
+            print(f"{path.name}: {embeddings.shape[1]} values, norm {norms[0]:.2f}")
+    return status
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    sys.exit(run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))
