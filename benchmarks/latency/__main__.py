@@ -24,7 +24,7 @@ from benchmarks.accuracy.report import command, machine, write  # noqa: E402
 from benchmarks.latency import contestants, floor  # noqa: E402
 from pocketface import images, registry  # noqa: E402
 from pocketface.align import align  # noqa: E402
-from pocketface.bench.timing import time_interleaved  # noqa: E402
+from pocketface.bench.timing import crowding, time_interleaved  # noqa: E402
 from pocketface.detect import FaceDetector  # noqa: E402
 from pocketface.errors import InputError, PocketfaceError  # noqa: E402
 
