@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MIN_FACE = 0.05
 """Smallest face looked for, as a fraction of the picture's height."""
 
-SCORE_THRESHOLDS = {"pocketface": 0.5, "yunet": 0.6, "scrfd": 0.5}
+SCORE_THRESHOLDS = {"pocketface": 0.7, "yunet": 0.6, "scrfd": 0.5}
 """Default by kind of detector."""
 
 _OVERLAP = 0.4
