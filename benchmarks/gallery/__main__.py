@@ -161,7 +161,7 @@ def watch(photos: Path, folder: str) -> dict[str, float]:
         pixels[40:320, i : 240 + i] = faces[0]
         pixels[150:430, 360:600] = faces[1]
         frames.append(Frame(i, i / 25, pixels))
-    with recognizer.gallery(Path(folder) / "watch.db") as gallery:
+    with recognizer.gallery(Path(folder) / "watch.db", threshold=0.4) as gallery:
         gallery.enroll("eileen", [photos / "eileen-collins.jpg"])
         watcher = Watcher(gallery)
         detector = watched = 0.0

@@ -38,14 +38,16 @@ class Matrix:
         found: list[list[Candidate]] = []
         for start in range(0, len(probes), block):
             similarity = probes[start : start + block] @ self.rows.T
-            best = np.maximum.reduceat(similarity, self.starts, axis=1)
-            found += [self._top(row, k) for row in best]
+            if len(self.names) < len(self.rows):  # else each person has one template
+                similarity = np.maximum.reduceat(similarity, self.starts, axis=1)
+            found += [self._top(row, k) for row in similarity]
         return found
 
     def _top(self, best: NDArray[np.float32], k: int) -> list[Candidate]:
-        k = min(k, len(best))
-        # Everything at least as similar as the k-th, so that ties are cut by name and not by chance.
-        edge = np.partition(best, -k)[-k]
-        order = np.flatnonzero(best >= edge)
-        order = order[np.argsort(-best[order], kind="stable")][:k]
-        return [Candidate(self.names[i], float(best[i])) for i in order]
+        """The k best people of a row, which is used up; of equal ones the first by name."""
+        found: list[Candidate] = []
+        for _ in range(min(k, len(best))):
+            i = int(best.argmax())
+            found.append(Candidate(self.names[i], float(best[i])))
+            best[i] = -np.inf
+        return found
