@@ -224,3 +224,46 @@ def test_a_gallery_of_a_newer_format_is_refused(path):
     connection.close()
     with pytest.raises(GalleryError, match="format 2"):
         SqliteStore(path)
+
+
+def test_random_damage_gives_an_error_or_the_right_answer(path):
+    store = filled(path, 30)
+    probes = unit_rows(60)
+    truth = store.search(probes, 2)
+    store.close()
+    whole = path.read_bytes()
+    rng = np.random.default_rng(11)
+    reported = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        for offset in rng.integers(0, len(whole), 1 + rng.integers(0, 8)):
+            data[offset] ^= 1 << rng.integers(0, 8)
+        path.write_bytes(data)
+        try:
+            store = SqliteStore(path)
+            try:
+                assert store.search(probes, 2) == truth
+            finally:
+                store.close()
+        except GalleryError:
+            reported += 1
+    assert reported > 50
+
+
+def test_threads_share_a_store(path):
+    store = filled(path, 10)
+    rows = unit_rows(20, 99)
+    wrong = []
+
+    def work(i):
+        store.add(f"t{i}", make_templates(rows[i : i + 1], f"t{i}-"), at=AT)
+        wrong.extend(c for (c,) in [store.search(rows[i : i + 1], 1)[0]] if c.person != f"t{i}")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(store.people()) == 30
+    store.close()
