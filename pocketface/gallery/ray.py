@@ -59,8 +59,8 @@ def describe_on_ray(
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         actor: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(_Worker)
-        shared = ray.put(recognizer)
-        pool = [actor.remote(shared, check_quality) for _ in range(workers)]
+        # Not through the object store, from which a worker could not be started again.
+        pool = [actor.remote(recognizer, check_quality) for _ in range(workers)]
         waiting = iter(jobs)
         running: dict[Any, tuple[str, list[str], Any]] = {}
 
