@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,11 @@ def header() -> Header:
     return Header("bench/1", "arcface-112/1", DIM, "bench@0", "0" * 64, AT)
 
 
+def peers() -> tuple[Any, Any]:
+    """FAISS and uniface's stores, which only this benchmark needs."""
+    return import_module("faiss"), import_module("uniface.stores")
+
+
 def gallery_of(store: SqliteStore) -> Gallery:
     """A gallery for embeddings that exist already; nothing here runs a network."""
     card = SimpleNamespace(space="bench/1", id="bench@0", sha256="0" * 64, thresholds=())
@@ -67,9 +73,7 @@ def one_size(count: int, folder: str) -> dict[str, float]:
     probe = (probe / np.linalg.norm(probe)).astype(np.float32)
     name = f"p{count // 2:07}"
     result: dict[str, float] = {}
-    import faiss
-    from uniface.stores import FAISS
-
+    faiss, uniface = peers()
     faiss.omp_set_num_threads(1)
     path = Path(folder) / "people.db"
     store = SqliteStore(path, new=header())
@@ -84,7 +88,7 @@ def one_size(count: int, folder: str) -> dict[str, float]:
     assert match.person == name
     index = faiss.IndexFlatIP(DIM)
     index.add(rows)
-    peer = FAISS(embedding_size=DIM, db_path=folder)
+    peer = uniface.FAISS(embedding_size=DIM, db_path=folder)
     peer.index = index
     peer.metadata = [{"name": f"p{i:07}"} for i in range(count)]
     assert peer.search(probe[0])[0] == {"name": name}
@@ -122,9 +126,7 @@ def memory(folder: str) -> float:
 
 def enrolment(folder: str) -> dict[str, float]:
     """CPU and wall milliseconds to store a person with two templates, one durable transaction each."""
-    import faiss
-    from uniface.stores import FAISS
-
+    faiss, uniface = peers()
     faiss.omp_set_num_threads(1)
     rows = unit_rows(2000)
     gallery = gallery_of(SqliteStore(Path(folder) / "enrol.db", new=header()))
@@ -133,7 +135,7 @@ def enrolment(folder: str) -> dict[str, float]:
         templates = [Template(f"{i}-{j}", rows[2 * i + j]) for j in range(2)]
         gallery.enroll_templates(f"p{i}", templates, compare=False)
     result = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}  # ms for each of 1,000
-    peer = FAISS(embedding_size=DIM, db_path=folder)
+    peer = uniface.FAISS(embedding_size=DIM, db_path=folder)
     cpu = time.process_time()
     for i in range(50):
         for j in range(2):
