@@ -20,7 +20,7 @@ import { fit, fitClose, fitFace } from "./views.js";
 export { align, CROP_SIZE, estimate, TEMPLATE } from "./align.js";
 export { MAX_PIXELS, PictureError, pixelsOf, readPicture, toImageData } from "./pixels.js";
 
-const SCORE_THRESHOLDS = { pocketface: 0.5, yunet: 0.6 };
+const SCORE_THRESHOLDS = { pocketface: 0.7, yunet: 0.6 };
 const OVERLAP = 0.4;
 const SEEN_WELL = [56, 200]; // heights in the graph's input at which landmarks need no second look
 const MAX_SECOND_LOOKS = 16; // of the largest faces: bounds the time for crowds
