@@ -37,7 +37,7 @@ MIN_FACE = 0.05
 SCORE_THRESHOLDS = {"pocketface": 0.7, "yunet": 0.6, "scrfd": 0.5}
 """Default by kind of detector."""
 
-_OVERLAP = 0.4
+_NMS_OVERLAP = 0.4
 _FACE_PX = 24  # height at which a face is found reliably
 _MAX_SIDE = 2560  # of the graph's input; bounds memory on extreme formats
 _GRID = 32
@@ -246,7 +246,7 @@ def _view(image: NDArray[np.uint8], scale: float, size: tuple[int, int], *, cent
 
 
 def _faces(candidates: Candidates, view: _View) -> list[Face]:
-    kept = suppress(candidates.boxes, candidates.scores, _OVERLAP)
+    kept = suppress(candidates.boxes, candidates.scores, _NMS_OVERLAP)
     scale = np.array(view.scale, np.float32)
     shift = np.array(view.shift, np.float32)
     half = np.float32(0.5)
