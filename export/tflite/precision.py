@@ -53,7 +53,7 @@ def quantize_filters(
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
     peak = np.maximum(np.abs(rows).max(1), 1e-12)
     best, scale = np.full(len(rows), np.inf), peak / 127
-    for shrink in np.linspace(1.0, 0.7, 31):
+    for shrink in np.linspace(1.0, 0.7, 13):
         step = peak * shrink / 127
         error = ((np.clip(np.rint(rows / step[:, None]), -127, 127) * step[:, None] - rows) ** 2).sum(1)
         scale = np.where(error < best, step, scale)

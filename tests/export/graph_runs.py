@@ -1,10 +1,29 @@
-"""Running graphs directly on the engines, without pocketface between."""
+"""Networks with weights that keep values in range, and graphs run without pocketface between."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import onnxruntime
+import torch
+from torch import nn
+
+
+def settle(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Random batch-norm statistics and slopes, as training leaves them."""
+    random = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1, generator=random)
+            module.running_var.uniform_(0.5, 1.5, generator=random)
+            module.weight.data.uniform_(0.7, 1.3, generator=random)
+            module.bias.data.normal_(0, 0.1, generator=random)
+        if isinstance(module, nn.PReLU):
+            module.weight.data.uniform_(-0.8, 0.9, generator=random)
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            module.weight.data.normal_(0, fan_in**-0.5, generator=random)
+    return network.eval()
 
 
 def run_onnx(model: onnx.ModelProto, inputs: np.ndarray) -> list[np.ndarray]:
