@@ -100,7 +100,7 @@ def test_derive_keeps_the_two_strongest_edges_and_never_zero():
 
 def table() -> CostTable:
     costs = {}
-    for place in places(4, 4, 32):
+    for place in (*places(4, 4, 32), *places(16, 18)):
         for c, operation in enumerate(CANDIDATES[1:]):
             for size in (place.size, place.size // 2):
                 for stride in (1, 2):
