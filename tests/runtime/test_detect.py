@@ -98,7 +98,8 @@ def test_turned_pictures_are_found_on_request(yunet, photos, turns):
     x, y = plain.landmarks[2].round().astype(int)
     points[y, x] = 1
     y, x = np.argwhere(np.rot90(points, turns))[0]
-    assert np.abs(found[0].landmarks[2] - (x, y)).max() <= 0.1 * plain.height
+    tolerance = 0.05 if found[0].rotation else 0.3
+    assert np.abs(found[0].landmarks[2] - (x, y)).max() <= tolerance * plain.height
     left, top, right, bottom = found[0].bbox
     assert left < x < right
     assert top < y < bottom
