@@ -37,7 +37,10 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum whose update is orthogonalised, scaled by sqrt(max(1, r / c))."""
+    """SGD with Nesterov momentum whose update is orthogonalised.
+
+    It is scaled by sqrt(max(1, rows / columns)), or by columns / rows where `wide`.
+    """
 
     def __init__(
         self,
@@ -45,8 +48,10 @@ class Muon(torch.optim.Optimizer):
         lr: float = 0.015,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
+        wide: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.wide = wide
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -70,6 +75,6 @@ class Muon(torch.optim.Optimizer):
             velocity = state["momentum"].lerp_(p.grad, 1 - momentum)
             directions.append(p.grad.lerp(velocity, momentum).reshape(rows, columns))
         updates = orthogonalize(torch.stack(directions))
-        scale = max(1.0, rows / columns) ** 0.5
+        scale = max(1.0, columns / rows if self.wide else rows / columns) ** 0.5
         for p, update in zip(weights, updates, strict=True):
             p.mul_(1 - lr * group["weight_decay"]).add_(update.reshape(p.shape), alpha=-lr * scale)

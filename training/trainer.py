@@ -202,7 +202,9 @@ class Trainer:
         )
         self.optimisers = [first]
         if matrices:
-            self.optimisers.append(Muon(matrices, how.muon, weight_decay=how.weight_decay))
+            self.optimisers.append(
+                Muon(matrices, how.muon, weight_decay=how.weight_decay, wide=how.muon_wide)
+            )
         self.rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
     def rate_factor(self) -> float:
@@ -361,7 +363,7 @@ class Trainer:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
-        if state.get("frozen"):
+        if state.get("frozen") and self.recipe.freeze[1]:
             assert isinstance(self.network, RectifiedPocketNet)
             self.prefix = kernels.Prefix(self.network, state["frozen"])
         self.hints.load_state_dict(state["hints"])

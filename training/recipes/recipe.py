@@ -24,6 +24,7 @@ class Losses:
 class Optimiser:
     """Muon for matrices where its rate is above zero; AdamW or SGD for the rest.
 
+    `muon_wide` scales Muon's steps up for matrices of more columns than rows, not for tall ones.
     `rate` is AdamW's or SGD's. Both rates rise over the first `warmup` samples and fall to zero
     along a cosine, or by ten at each of `drops`, fractions of the run.
     """
@@ -31,6 +32,7 @@ class Optimiser:
     kind: str = "adamw"
     rate: float = 2e-3
     muon: float = 0.013
+    muon_wide: bool = False
     weight_decay: float = 0.01
     warmup: int = 400
     drops: tuple[float, ...] = ()
