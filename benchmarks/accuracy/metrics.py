@@ -211,8 +211,8 @@ def bootstrap_tar(
     impostor = scores.score[~same]
     a, b = left[~same], right[~same]
     pairs = sparse.coo_matrix((np.ones(len(a), np.float32), (a, b)), shape=(n, n)).tocsr()
-    # Only the highest impostor scores can set a threshold; eight times the largest FMR is ample.
-    keep = min(len(impostor), int(8 * max(fmrs) * len(impostor)) + 1000)
+    # Only the highest impostor scores can set a threshold; thrice the largest FMR is ample.
+    keep = min(len(impostor), int(3 * max(fmrs) * len(impostor)) + 1000)
     tail = np.argpartition(impostor, len(impostor) - keep)[len(impostor) - keep :]
     tail = tail[np.argsort(impostor[tail])[::-1]]
     tail_score, a, b = impostor[tail], a[tail], b[tail]
@@ -220,13 +220,13 @@ def bootstrap_tar(
     random = np.random.default_rng(seed)
     tars = np.full((replicates, len(fmrs)), np.nan)
     for r in range(replicates):
-        weight = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
-        cumulative = np.cumsum(weight[a] * weight[b])
+        weight = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float32)
+        cumulative = np.cumsum(weight[a] * weight[b], dtype=np.float64)
         total = float(weight @ np.asarray(pairs.dot(weight), np.float64))
         genuine_weight = weight[genuine_person]
         if total == 0 or genuine_weight.sum() == 0:
             continue
-        accepted = np.concatenate([[0.0], np.cumsum(genuine_weight)]) / genuine_weight.sum()
+        accepted = np.concatenate([[0.0], np.cumsum(genuine_weight, dtype=np.float64)]) / genuine_weight.sum()
         for k, fmr in enumerate(fmrs):
             first_refused = int(np.searchsorted(cumulative, fmr * total, side="right"))
             threshold = tail_score[min(first_refused, keep - 1)]
