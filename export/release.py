@@ -71,7 +71,8 @@ def _training_shard(faces: Path) -> Path:
 
 def _copy(source: Path, name: str, target: Path) -> None:
     for old in target.glob(f"{name}.*"):
-        old.unlink()
+        if old.suffix != ".pth":  # the weights themselves, which training leaves there
+            old.unlink()
     for path in sorted(source.glob(f"{name}.*")):
         if ".plain." in path.name:
             continue
