@@ -74,7 +74,7 @@ function drawTicks() {
 
 function drawScale(value, threshold, words) {
   element("marker").setAttribute("transform", `translate(${position(value)} 0)`);
-  element("limit").toggleAttribute("hidden", threshold === null);
+  element("scale").classList.toggle("undecided", threshold === null);
   const limit = position(threshold?.value ?? LOWEST);
   element("below").setAttribute("width", limit - LEFT);
   element("above").setAttribute("x", limit);

@@ -28,7 +28,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TIMEOUT = 120_000  # milliseconds; generous, because a busy machine is no error
+TIMEOUT = 60_000  # milliseconds; generous, because a busy machine is no error
 
 
 @contextmanager
