@@ -33,10 +33,10 @@ def test_it_solves_a_regression() -> None:
     torch.manual_seed(0)
     layer, target = nn.Linear(16, 16, bias=False), torch.randn(16, 16) * 0.2
     x = torch.randn(256, 16)
-    optimiser = Muon([layer.weight], lr=0.02, weight_decay=0)
+    optimiser = Muon([layer.weight], lr=0.1, weight_decay=0)
     losses = []
     for step in range(100):
-        optimiser.param_groups[0]["lr"] = 0.02 * (1 - step / 100)
+        optimiser.param_groups[0]["lr"] = 0.1 * (1 - step / 100)
         loss = (layer(x) - x @ target.T).square().mean()
         optimiser.zero_grad()
         loss.backward()
