@@ -55,6 +55,8 @@ def main() -> int:
             arguments = [str(weights), "--out", folder, "--name", name, "--only", forms]
             arguments += ["--calibration", str(options.scenes if detect else _training_shard(options.faces))]
             arguments += ["--card-info", str(info)]
+            if detect:  # rare extremes of the landmark maps would coarsen all the others
+                arguments += ["--ranges", "percentile"]
             if options.heldout and not detect:
                 arguments += ["--heldout", str(options.faces)]
             code = export(arguments)

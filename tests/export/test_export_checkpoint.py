@@ -22,8 +22,9 @@ def test_variant_is_recognised(tmp_path, make, variant):
     found = load(tmp_path / "x.pth")
     assert type(found) is type(network)
     assert not found.training
+    loaded = found.state_dict()
     for key, tensor in network.state_dict().items():
-        assert torch.equal(found.state_dict()[key], tensor), key
+        assert torch.equal(loaded[key], tensor), key
 
 
 def test_official_checkpoint(shared):
