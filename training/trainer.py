@@ -69,7 +69,10 @@ class Batches:
 
     def make(self, first: int, size: int) -> Batch:
         """The batch of `size` samples from `first`."""
-        late = self.progress >= self.recipe.late_from
+        # Made ahead of the steps: by samples, progress is the batch's own, else a killed run would differ.
+        samples = self.recipe.samples
+        progress = min(1.0, first / samples) if samples else self.progress
+        late = progress >= self.recipe.late_from
         how = self.recipe.late if late else self.recipe.augmentation
         clean, hard, labels = [], [], []
         for sample in range(first, first + size):
@@ -82,7 +85,7 @@ class Batches:
         maps: list[Tensor] = []
         embeddings = torch.zeros(size, 0)
         if self.teacher:
-            self.teacher.select(self.progress)
+            self.teacher.select(progress)
             stacked = np.stack(clean)
             if self.recipe.losses.hints[0]:
                 *maps, embeddings = (torch.from_numpy(t) for t in self.teacher(stacked))

@@ -42,7 +42,7 @@ RECIPE = replace(
     RECIPES["pocketnet-s128-r"],
     name="tiny",
     minutes=0,
-    samples=96,
+    samples=64,
     batches=((0, 4), (16, 8)),
     freeze=(1.0, 0),
     augmentation=Augmentation(),
@@ -65,25 +65,25 @@ def trainer(recipe: Recipe, faces: list[Face], out: Path) -> Trainer:
 def test_the_loss_falls(faces: list[Face], tmp_path: Path) -> None:
     rows = list(trainer(RECIPE, faces, tmp_path).run(1e9))
     assert np.mean([r["loss"] for r in rows[-3:]]) < 0.9 * np.mean([r["loss"] for r in rows[:3]])
-    assert rows[-1]["samples"] == 96
+    assert rows[-1]["samples"] == 64
     assert rows[-1]["rate"] < 0.05
 
 
 def test_a_killed_run_goes_on_exactly(faces: list[Face], tmp_path: Path) -> None:
-    recipe = replace(RECIPE, samples=48)
+    recipe = replace(RECIPE, samples=24)
     whole = trainer(recipe, faces, tmp_path / "whole")
     for _ in whole.run(1e9):
         pass
     first = trainer(recipe, faces, tmp_path / "parts")
     steps = first.run(1e9)
-    while first.samples < 24:
+    while first.samples < 12:
         next(steps)
     first.save()
     # A step after the checkpoint is lost in the kill, and must not matter.
     next(steps)
     steps.close()  # type: ignore[attr-defined]
     second = trainer(recipe, faces, tmp_path / "parts")
-    assert second.samples == 24
+    assert second.samples == 12
     for _ in second.run(1e9):
         pass
     assert second.samples == whole.samples
@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_exactly(faces: list[Face], tmp_path: Path) -> None
 
 
 def test_a_frozen_prefix_stays(faces: list[Face], tmp_path: Path) -> None:
-    run = trainer(replace(RECIPE, samples=24, freeze=(0.0, 2)), faces, tmp_path)
+    run = trainer(replace(RECIPE, samples=12, freeze=(0.0, 2)), faces, tmp_path)
     if not run.quick:
         pytest.skip("needs the kernels")
     before = {k: v.clone() for k, v in run.average.items()}
