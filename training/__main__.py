@@ -19,7 +19,7 @@ MALLOC = {
 
 
 def keep_memory() -> None:
-    """Start again with glibc told to keep freed memory: a step is a third faster."""
+    """Start again with glibc told to keep freed memory, which the next step needs again."""
     if sys.platform == "linux" and any(name not in os.environ for name in MALLOC):
         arguments = [sys.executable, "-m", "training", *sys.argv[1:]]
         os.execve(sys.executable, arguments, {**os.environ, **MALLOC})
