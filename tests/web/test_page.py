@@ -135,7 +135,7 @@ def test_the_keyboard_is_enough(page, faces) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file-0"
     choosers = []
-    page.once("filechooser", choosers.append)
+    page.once("filechooser", lambda chooser: choosers.append(chooser))
     for _ in range(10):  # without a window Chromium now and then drops a key
         page.keyboard.press("Enter")
         page.wait_for_timeout(500)
