@@ -35,6 +35,7 @@ def photos() -> Path:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """With POCKETFACE_SHARED=required a test that skips for want of ../shared fails."""
     report = yield
-    if report.skipped and os.environ.get("POCKETFACE_SHARED") == "required" and "shared" in str(report.longrepr):
+    required = os.environ.get("POCKETFACE_SHARED") == "required"
+    if report.skipped and required and "shared" in str(report.longrepr):
         report.outcome = "failed"
     return report
