@@ -11,10 +11,10 @@ interleaved in one process. The cost is an eighth of the median CPU time of the 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -59,16 +59,17 @@ def session(name: str, channels: int, size: int, stride: int, rectified: bool) -
     for layer in module.modules():
         if isinstance(layer, nn.PReLU):
             nn.init.uniform_(layer.weight, -0.5, 0.5)
-    file = io.BytesIO()
-    torch.onnx.export(
-        module.eval(),
-        (torch.zeros(1, channels, size, size),),
-        file,
-        input_names=["x"],
-        output_names=["y"],
-        dynamo=False,
-    )
-    graph, _ = rewrite(onnx.load_from_string(file.getvalue()), FOR_ONNX_RUNTIME)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "operation.onnx"
+        torch.onnx.export(
+            module.eval(),
+            (torch.zeros(1, channels, size, size),),
+            str(file),
+            input_names=["x"],
+            output_names=["y"],
+            dynamo=False,
+        )
+        graph, _ = rewrite(onnx.load(str(file)), FOR_ONNX_RUNTIME)
     return get("onnxruntime").load(graph.SerializeToString(), threads=1)
 
 

@@ -37,7 +37,7 @@ class MixedEdge(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """The mix of float `(n, c, h, w)` by `weights` `(candidates,)`; zero adds nothing."""
-        total = weights[1] * self.operations[0](x)
+        total: Tensor = weights[1] * self.operations[0](x)
         for weight, operation in zip(weights[2:], list(self.operations)[1:], strict=True):
             total = torch.addcmul(total, weight, operation(x))
         return total
