@@ -32,6 +32,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--faces", type=Path, action="append", help="folder of shards; repeatable")
     parser.add_argument("--models", type=Path, help="folder of the teachers' weights")
     parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--genotype", help="name or JSON file of other cells than the recipe's")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many, to resume")
     parser.add_argument("--budget-minutes", type=float, help="the whole run, over the recipe's")
     parser.add_argument("--samples", type=int, help="the whole run in samples, over the recipe's")
@@ -42,13 +43,20 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Train and evaluate."""
+def fail(message: str) -> int:
+    """Say what is wrong in one line."""
+    print(f"training: {message}", file=sys.stderr)
+    return 2
+
+
+def main() -> int:
+    """Train and evaluate; 2 with one line on bad input."""
     keep_memory()
     arguments = parse()
     import torch
     from tqdm import tqdm
 
+    from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
     from training.recipes import RECIPES
     from training.release import evaluate
@@ -58,13 +66,24 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
+    if arguments.recipe not in RECIPES:
+        return fail(f"no recipe {arguments.recipe!r}; there are {', '.join(sorted(RECIPES))}")
     recipe = RECIPES[arguments.recipe]
+    if arguments.genotype:
+        try:
+            load_genotype(arguments.genotype)
+        except ValueError as error:
+            return fail(str(error))
+        recipe = replace(recipe, genotype=arguments.genotype)
     if arguments.budget_minutes:
         recipe = replace(recipe, minutes=arguments.budget_minutes, samples=0)
     if arguments.samples:
         recipe = replace(recipe, samples=arguments.samples, minutes=0)
     shared = Path(__file__).resolve().parents[2] / "shared"
     folders = arguments.faces or [shared / "data" / "faces"]
+    for folder in folders:
+        if not (folder / "manifest.csv").is_file():
+            return fail(f"{folder}: no manifest.csv; python -m training.prepare makes shards of faces")
     out = arguments.out or Path("runs") / recipe.name
     out.mkdir(parents=True, exist_ok=True)
     teacher: Teaches | None = None
@@ -79,7 +98,7 @@ def main() -> None:
         teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages)
     if arguments.evaluate:
         print(evaluate(recipe, out, folders, teacher))
-        return
+        return 0
 
     faces = read_faces(folders, "train")
     trainer = Trainer(recipe, faces, teacher, out, arguments.device)
@@ -111,7 +130,8 @@ def main() -> None:
         draw(log, log.with_suffix(".png"))
     if trainer.progress >= 1:
         print(evaluate(recipe, out, folders, teacher))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
