@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# One thread for PyTorch: several workers that each spin on every core make each other crawl.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
