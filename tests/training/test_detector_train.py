@@ -87,7 +87,7 @@ def test_loss_falls_and_a_run_goes_on_where_it_stopped(items, tmp_path):
     run = Run(tmp_path, Recipe(minutes=1000, adam=5e-3))
     maker = Maker(items, 0)
     scenes = [maker.scene(96) for _ in range(4)]
-    first = [run.step(batch_of(scenes)) for _ in range(20)]
+    first = [run.step(batch_of(scenes)) for _ in range(120)]
     total = [terms["score"] + terms["box"] for terms in first]
     assert total[-1] < 0.8 * total[0]
     run.save()
