@@ -174,8 +174,9 @@ def test_a_read_only_folder_is_read_and_refuses_to_be_written(tmp_path):
     store = SqliteStore(folder / "people.db", new=make_header())
     store.add("ann", make_templates(unit_rows(2, 1)), at=AT)
     store.close()
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-        parent.chmod(0o755)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.name.startswith(("test_", "pytest-", "popen-")):  # pytest's own, one more with xdist
+            parent.chmod(0o755)
     (folder / "people.db").chmod(0o444)
     folder.chmod(0o555)
     try:
