@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HERE = Path(__file__).resolve().parent
-MIRROR = "http://deb.debian.org/debian"
 PYTHON = "3.11"  # of Debian 12 and Raspberry Pi OS "bookworm"
 PACKAGES = ("numpy", "Pillow", "onnxruntime", "ai-edge-litert")
 PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{glibc}_aarch64" for glibc in (17, 27, 28, 34, 36)))
@@ -131,7 +130,7 @@ def make(folder: Path, wheel: Path, *, packages: Sequence[str] = PACKAGES) -> No
         shutil.rmtree(root, ignore_errors=True)
         options = ["--arch=arm64", "--variant=extract", "--skip=check/qemu"]
         options.append("--include=python3,libstdc++6,libgomp1")
-        _call(["mmdebstrap", *options, "bookworm", str(root), MIRROR])
+        _call(["mmdebstrap", *options, "bookworm", str(root)])  # mmdebstrap knows the mirror
     if not (site / packages[0]).is_dir():
         options = ["--quiet", "--target", str(site), "--only-binary=:all:"]
         options += ["--python-version", PYTHON, "--implementation", "cp"]
