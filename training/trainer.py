@@ -192,9 +192,7 @@ class Trainer:
             *([self.arcface] if self.recipe.losses.arcface else []),
         ]
         params = [p for module in modules for p in module.parameters()]
-        # The hint of 512 x 512 would cost Muon as much as the whole network does.
-        readouts = [p for p in self.hints.parameters() if len(p) <= 256]
-        matrices = [p for p in (*self.network.parameters(), *readouts) if is_matrix(p)]
+        matrices = [p for p in (*self.network.parameters(), *self.hints.parameters()) if is_matrix(p)]
         matrices = matrices if how.muon else []
         chosen = {id(p) for p in matrices}
         rest = [p for p in params if id(p) not in chosen]
@@ -216,6 +214,8 @@ class Trainer:
         warm = min(1.0, (self.samples + 1) / how.warmup) if how.warmup else 1.0
         if how.drops:
             return float(warm * 0.1 ** sum(self.progress >= drop for drop in how.drops))
+        if how.hold:
+            return warm * min(1.0, (1 - self.progress) / (1 - how.hold))
         return warm * 0.5 * (1 + math.cos(math.pi * self.progress))
 
     def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

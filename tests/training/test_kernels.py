@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -66,3 +67,8 @@ def test_prefix_is_the_network_in_evaluation() -> None:
     with torch.no_grad():
         older, newer, *_ = network.stages(x, (5, 6))
     assert all(close(a, b) for a, b in zip((older, newer), kernels.Prefix(network, 7)(x), strict=True))
+
+
+def test_the_library_leaves_the_processor_as_it_was() -> None:
+    kernels.node((nn.BatchNorm2d(16),), torch.randn(2, 16, 4, 4))
+    assert np.float32(2e-38) / np.float32(4) > 0, "subnormal numbers are flushed to zero"

@@ -26,14 +26,22 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from training.networks.operations import Pool
 from training.networks.rectified import Linear, RectifiedCell, RectifiedPocketNet, Separable
 
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
+# The parts of -ffast-math that serve: linked with the whole, a library flushes the process's subnormals.
+FAST_MATH = (
+    "-fassociative-math",
+    "-fno-math-errno",
+    "-fno-signed-zeros",
+    "-fno-trapping-math",
+    "-freciprocal-math",
+)
+FLAGS = ("-O3", "-march=native", *FAST_MATH, "-shared", "-fPIC")
 SINGLE, BOTH, RAW = 0, 1, 2
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
     source = Path(__file__).with_name("kernels.cpp")
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pocketface-training"
     library = cache / f"kernels-{digest}.so"
     if not library.is_file():

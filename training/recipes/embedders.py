@@ -6,24 +6,28 @@ from training.augment import Augmentation, Geometry
 from training.recipes.recipe import Optimiser, Recipe
 
 # Without a trace of overfitting, pictures near those to come teach more than others.
-NEAR = Augmentation(Geometry(shift=2, turn=4, scale=0.04), light=0.05)
-LATE = replace(NEAR, harden=0.1)
+NEAR = Augmentation(Geometry(shift=2.5, turn=4, scale=0.05), light=0)
+LATE = replace(NEAR, light=0.05, harden=0.1)
+STEADY = Optimiser(muon_wide=True, hold=0.5)
 
 EMBEDDERS = (
     Recipe(
         "pocketnet-s128-r",
         teacher="official",
+        optimiser=STEADY,
+        augmentation=NEAR,
         late=LATE,
         late_from=0.67,
-        minutes=105,
+        minutes=135,
     ),
     Recipe(
         "pocketnet-s128-open",
         teacher="open",
         student_hints=(5, 8, 11, 16, 17),
-        optimiser=Optimiser(muon_wide=True),
-        batches=((0, 8),),
+        optimiser=STEADY,
         augmentation=NEAR,
+        late=LATE,
+        late_from=0.67,
         minutes=90,
     ),
 )

@@ -26,7 +26,8 @@ class Optimiser:
 
     `muon_wide` scales Muon's steps up for matrices of more columns than rows, not for tall ones.
     `rate` is AdamW's or SGD's. Both rates rise over the first `warmup` samples and fall to zero
-    along a cosine, or by ten at each of `drops`, fractions of the run.
+    along a cosine, or by ten at each of `drops`, fractions of the run, or in a straight line from the
+    fraction `hold` on: what was reached before can go on in a longer run.
     """
 
     kind: str = "adamw"
@@ -36,6 +37,7 @@ class Optimiser:
     weight_decay: float = 0.01
     warmup: int = 400
     drops: tuple[float, ...] = ()
+    hold: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a search; 0 when it ran, 2 with one line on bad input."""
     a = parser().parse_args(arguments)
     torch.set_num_threads(a.threads)
-    torch.set_flush_denormal(True)
     try:
         if a.size % 16 or a.size < 32:
             raise ValueError(f"--size {a.size}: expected a multiple of 16, at least 32")
@@ -80,4 +79,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    torch.set_flush_denormal(True)
     sys.exit(main())

@@ -140,7 +140,6 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--threads", type=int, default=torch.get_num_threads())
     a = p.parse_args(arguments)
     torch.set_num_threads(a.threads)
-    torch.set_flush_denormal(True)
     try:
         text = table(compare(a.genotypes, a.faces, a.teacher, a.out, a.recipe, a.samples, a.runs))
     except (ValueError, OSError) as error:
@@ -152,4 +151,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    torch.set_flush_denormal(True)
     sys.exit(main())
