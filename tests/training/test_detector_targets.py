@@ -72,15 +72,16 @@ def test_a_doubtful_face_costs_nothing_and_a_missed_one_does():
     loud = [score.clone() for score in outputs[0]]
     loud[0][0, 0, 5, 5] = 9.0  # the cell at (44, 44), inside the face
 
-    def score(sure, scores):
-        batch = Batch(
-            torch.zeros(1, 3, 96, 96), torch.tensor([0]), box[None], points[None], torch.tensor([sure])
-        )
+    def score(sure, scores, clear=1.0):
+        image, owner = torch.zeros(1, 3, 96, 96), torch.tensor([0])
+        known = torch.tensor([sure]), torch.tensor([clear])
+        batch = Batch(image, owner, box[None], points[None], *known)
         return losses((scores, outputs[1], outputs[2]), batch)["score"].item()
 
     assert score(False, loud) < 0.01
     assert score(False, outputs[0]) < 0.01
     assert score(True, outputs[0]) > 1
+    assert score(True, outputs[0], clear=0.4) < 0.5 * score(True, outputs[0])
 
 
 def test_pictures_without_faces_have_a_loss():
@@ -90,6 +91,7 @@ def test_pictures_without_faces_have_a_loss():
         torch.zeros(0, 4),
         torch.zeros(0, 5, 2),
         torch.zeros(0, dtype=torch.bool),
+        torch.zeros(0),
     )
     terms = losses(maps(2, 64, score=0.0), none)
     assert terms["score"] > 0

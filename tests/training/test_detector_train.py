@@ -7,8 +7,9 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 from training.detector.__main__ import main  # noqa: E402
 from training.detector.collection import Item, held_out, read, write  # noqa: E402
 from training.detector.labels import mirror  # noqa: E402
-from training.detector.scenes import Maker  # noqa: E402
+from training.detector.scenes import Maker, Scene  # noqa: E402
 from training.detector.train import Recipe, Run, batch_of, load, usable  # noqa: E402
+from training.networks.detector import Detector  # noqa: E402
 from training.yunet import Faces  # noqa: E402
 
 MARKS = np.array([[-0.2, -0.15], [0.2, -0.15], [0.0, 0.05], [-0.15, 0.25], [0.15, 0.25]])
@@ -80,6 +81,41 @@ def test_scenes_move_faces_with_their_pixels(items):
                     dark.append(int(scene.image[int(y), int(x)].max()) < 90)
     assert len(dark) > 10
     assert np.mean(dark) > 0.9
+
+
+class Blind:
+    """A teacher that sees only the scene's first face, and that one badly."""
+
+    def __init__(self):
+        self.boxes = np.zeros((0, 4), np.float32)
+
+    def detect(self, picture, score):
+        scores = np.full(len(self.boxes), 0.3, np.float32)
+        return Faces(self.boxes, scores, np.zeros((len(scores), 5, 2), np.float32))
+
+
+def test_small_faces_that_the_teacher_does_not_see_are_not_asked_for(items):
+    maker = Maker(items, 3, Blind())
+    box = np.array([[10, 10, 30, 30], [50, 50, 70, 70], [0, 0, 90, 90]], np.float32)
+    image, points = np.zeros((96, 96, 3), np.uint8), np.zeros((3, 5, 2), np.float32)
+    scene = Scene(image, box, points, np.ones(3, bool), np.ones(3, np.float32))
+    maker.teacher.boxes = box[:1]
+    judged = maker._judge(scene)
+    assert judged.sure.tolist() == [True, False, True]
+    assert judged.clear[0] == pytest.approx(0.5)
+    assert judged.clear[2] == 1
+
+
+def test_blocks_that_weights_do_not_have_begin_as_identities(tmp_path):
+    torch.manual_seed(1)
+    shallow = {
+        name: value for name, value in Detector().state_dict().items() if not name.startswith("stages.1.4.")
+    }
+    torch.save(shallow, tmp_path / "shallow.pth")
+    run = Run(tmp_path / "run", Recipe())
+    run.start(tmp_path / "shallow.pth")
+    x = torch.rand(1, 64, 8, 8)
+    torch.testing.assert_close(run.network.eval().stages[1][4](x), x)
 
 
 def test_loss_falls_and_a_run_goes_on_where_it_stopped(items, tmp_path):

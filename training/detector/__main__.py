@@ -51,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("scenes", type=Path, help="folder of packs")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--minutes", type=float, default=60, help="wall-clock budget, earlier parts included")
+    train.add_argument("--start", type=Path, help="weights, .pth, that a new run begins with")
     train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
+    train.add_argument("--teacher", type=Path, help="YuNet's graph, which judges small faces in the scenes")
 
     evaluate = verbs.add_parser("evaluate", help="compare with YuNet on the held-out pictures")
     evaluate.add_argument("graph", type=Path, help="our detector's graph")
@@ -87,9 +89,12 @@ def _collect(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from training.detector.train import Recipe, train
+    from training.yunet import YuNet
 
-    _present(options.scenes)
-    state = train(options.scenes, options.out, Recipe(minutes=options.minutes, seed=options.seed))
+    _present(options.scenes, *filter(None, [options.start, options.teacher]))
+    recipe = Recipe(minutes=options.minutes, seed=options.seed)
+    teacher = YuNet(options.teacher) if options.teacher else None
+    state = train(options.scenes, options.out, recipe, teacher, options.start)
     print(f"{state.steps} steps, {state.scenes} scenes, {state.seconds / 60:.1f} minutes: {options.out}")
 
 

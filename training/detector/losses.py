@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from training.detector.targets import assign, decode, overlap
 from training.networks.detector import Outputs
 
-WEIGHTS = {"score": 1.0, "box": 2.0, "points": 8.0}
+WEIGHTS = {"score": 2.0, "box": 2.0, "points": 8.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Batch:
     """Images and the faces of all of them in one list.
 
     `images` (n, 3, h, w) float32 RGB 0..255; `owner` (g,) int64, the image of each face; `boxes`
-    (g, 4), `points` (g, 5, 2) float32 pixels; `sure` (g,) bool, as in `Scene`.
+    (g, 4), `points` (g, 5, 2) float32 pixels; `sure` (g,) bool and `clear` (g,) float32, as in `Scene`.
     """
 
     images: Tensor
@@ -27,14 +27,15 @@ class Batch:
     boxes: Tensor
     points: Tensor
     sure: Tensor
+    clear: Tensor
 
 
 def losses(outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
     """The three terms, unweighted.
 
-    Score: |target - p|^2 times cross entropy, where the target is 0.5 + 0.5 IoU at a face's cells and
-    0 elsewhere; cells inside doubtful faces count nothing. Box: 1 - GIoU. Points: smooth L1 of the
-    error over the face's side.
+    Score: |target - p|^2 times cross entropy, where the target is 0.5 + 0.5 IoU, times how clear the
+    face is, at a face's cells and 0 elsewhere; cells inside doubtful faces count nothing. Box: 1 - GIoU.
+    Points: smooth L1 of the error over the face's side.
     """
     cells = decode(outputs)
     height, width = batch.images.shape[2:]
@@ -46,7 +47,7 @@ def losses(outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         weight[who, hidden] = 0
     found = cells.boxes[image, cell]
     quality = overlap(found.detach(), boxes[face])
-    target[image, cell] = 0.5 + 0.5 * quality
+    target[image, cell] = batch.clear[batch.sure][face] * (0.5 + 0.5 * quality)
     weight[image, cell] = 1
     focus = (target - cells.scores.sigmoid()).detach().square()
     entropy = F.binary_cross_entropy_with_logits(cells.scores, target, reduction="none")

@@ -20,9 +20,10 @@ from training.detector.losses import Batch, losses, total
 from training.detector.scenes import Maker, Scene
 from training.muon import Muon, is_matrix
 from training.networks.detector import Detector
+from training.yunet import YuNet
 
 SIZES = ((160, 18), (224, 10), (320, 5))
-"""Side of a batch's scenes in pixels, and how many: about equal work; half as many until 80 % of a run."""
+"""Side of a batch's scenes in pixels, and how many: about equal work; half as many in a run's first half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def batch_of(scenes: list[Scene]) -> Batch:
         torch.from_numpy(np.concatenate([scene.boxes for scene in scenes])),
         torch.from_numpy(np.concatenate([scene.points for scene in scenes])),
         torch.from_numpy(np.concatenate([scene.sure for scene in scenes])),
+        torch.from_numpy(np.concatenate([scene.clear for scene in scenes])),
     )
 
 
@@ -92,6 +94,22 @@ class Run:
         self.average.load_state_dict(kept["average"])
         for optimizer, stored in zip(self.optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
+
+    def start(self, weights: Path) -> None:
+        """Begin with weights of an earlier run; blocks that it did not have begin as identities.
+
+        A block is relu(x + norm(...)) and what enters it is a ReLU's output, so a zero norm passes it on.
+        """
+        known: dict[str, Tensor] = torch.load(weights, weights_only=True, map_location="cpu")
+        missing = self.network.load_state_dict(known, strict=False).missing_keys
+        for name, value in self.network.named_parameters():
+            if name in missing and name.endswith("pointwise.1.weight"):
+                nn.init.zeros_(value)
+        self.average.load_state_dict(self.network.state_dict())
+
+    def freeze(self) -> None:
+        """Keep the first convolution, at half the picture's size, as it is: an eighth of a step's time."""
+        self.network.stem[:3].eval().requires_grad_(False)
 
     def save(self) -> None:
         """Write everything a later run continues from, and the averaged weights and graph."""
@@ -141,15 +159,15 @@ class Run:
             else:
                 value.copy_(mine[name])
 
-    def train(self, items: list[Item], save_every: float = 60) -> None:
+    def train(self, items: list[Item], teacher: YuNet | None = None, save_every: float = 60) -> None:
         """Run until the budget is spent."""
-        maker = Maker(items, self.recipe.seed + self.state.steps)
+        maker = Maker(items, self.recipe.seed + self.state.steps, teacher)
         sizes = np.random.default_rng(self.state.steps)
         last = saved = time.monotonic()
         sums: dict[str, float] = {}
         while self.state.seconds < 60 * self.recipe.minutes:
             size, count = SIZES[int(sizes.integers(len(SIZES)))]
-            if self.state.seconds < 48 * self.recipe.minutes:
+            if self.state.seconds < 30 * self.recipe.minutes:
                 count = max(count // 2, 3)
             terms = self.step(batch_of([maker.scene(size) for _ in range(count)]))
             for name, value in terms.items():
@@ -186,9 +204,18 @@ def load(weights: Path) -> Detector:
     return network.eval()
 
 
-def train(scenes: Path, out: Path, recipe: Recipe) -> State:
-    """Train on the packs in `scenes`; weights, graph, curve and state lie in `out`."""
+def train(
+    scenes: Path, out: Path, recipe: Recipe, teacher: YuNet | None = None, start: Path | None = None
+) -> State:
+    """Train on the packs in `scenes`; weights, graph, curve and state lie in `out`.
+
+    A new run begins with random weights or with those of `start`; one that exists goes on.
+    """
     torch.set_num_threads(1)
     run = Run(out, recipe)
-    run.train([item for item in read_all(scenes) if usable(item)])
+    if start:
+        run.freeze()
+        if not run.state.steps:
+            run.start(start)
+    run.train([item for item in read_all(scenes) if usable(item)], teacher)
     return run.state

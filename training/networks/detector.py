@@ -43,11 +43,13 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """One stride's answers: a block for the score, a block for box and points, a 1x1 for each."""
+    """One stride's answers: two blocks for the score, two for box and points, a 1x1 for each."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.what, self.where = Block(channels, channels), Block(channels, channels)
+        self.what, self.where = (
+            nn.Sequential(Block(channels, channels), Block(channels, channels)) for _ in range(2)
+        )
         self.score = nn.Conv2d(channels, 1, 1)
         self.box = nn.Conv2d(channels, 4, 1)
         self.points = nn.Conv2d(channels, 10, 1)
@@ -72,7 +74,7 @@ class Detector(nn.Module):
     """
 
     def __init__(
-        self, widths: tuple[int, int, int] = (16, 32, 64), depths: tuple[int, int, int] = (2, 3, 2)
+        self, widths: tuple[int, int, int] = (16, 32, 64), depths: tuple[int, int, int] = (3, 4, 3)
     ) -> None:
         super().__init__()
         first, second, third = widths
