@@ -18,9 +18,11 @@ from onnx_ir.passes import common
 from export.rewrite import (
     factorised_reduction,
     fold_batch_norm,
+    join_sums,
     merge_depthwise_1x1,
     prelu_fold_forward,
     prelu_two_scales,
+    split_wide_depthwise,
     zero_tiny_weights,
 )
 from export.rewrite._graph import DoesNotApplyError
@@ -54,10 +56,12 @@ FOR_ONNX_RUNTIME = cast(
 )
 """Rules for ONNX Runtime, in order."""
 
-FOR_TFLITE = cast("tuple[Rule, ...]", (*_COMMON, zero_tiny_weights))
+FOR_TFLITE = cast("tuple[Rule, ...]", (*_COMMON, split_wide_depthwise, zero_tiny_weights))
 """Rules for LiteRT, whose XNNPACK has a good PRELU of its own."""
 
-FOR_INT8 = cast("tuple[Rule, ...]", (*_COMMON, prelu_two_scales, zero_tiny_weights))
+FOR_INT8 = cast(
+    "tuple[Rule, ...]", (*_COMMON, prelu_two_scales, split_wide_depthwise, join_sums, zero_tiny_weights)
+)
 """Rules before a full int8 quantisation, in which no engine has a PReLU."""
 
 

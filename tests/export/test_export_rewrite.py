@@ -18,9 +18,11 @@ from export.rewrite import (
     FOR_TFLITE,
     factorised_reduction,
     fold_batch_norm,
+    join_sums,
     merge_depthwise_1x1,
     prelu_fold_forward,
     prelu_two_scales,
+    split_wide_depthwise,
     zero_tiny_weights,
 )
 
@@ -194,6 +196,66 @@ def test_slopes_that_are_computed_are_left():
     operators, (report,) = apply(graph(nodes, {}), prelu_two_scales)
     assert operators["PRelu"] == 1
     assert report.reasons == {"its slopes are not constant": 1}
+
+
+@pytest.mark.parametrize(("stride", "side", "kernel"), [(2, 12, 7), (1, 9, 7), (1, 12, 9), (2, 13, 7)])
+def test_wide_depthwise_in_four(stride, side, kernel):
+    pads = [kernel // 2] * 4
+    nodes = [
+        node("Conv", "x d e", "h", group=8, strides=[stride] * 2, pads=pads),
+        node("Conv", "h w c", "y"),
+    ]
+    constants = {"d": normal(8, 1, kernel, kernel), "e": normal(8), "w": normal(6, 8, 1, 1), "c": normal(6)}
+    operators, _ = apply(graph(nodes, constants, side=side), split_wide_depthwise)
+    assert operators == {"Conv": 5, "Concat": 1}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pads", "follower", "reason"),
+    [
+        (5, 2, "Conv", "it is no depthwise convolution of more than 25 taps"),
+        (7, 3, "Relu", "Relu is no Conv"),
+        (7, 0, "Conv", "its halves need more taps or another padding"),
+        (11, 5, "Conv", "its halves need more taps or another padding"),
+    ],
+)
+def test_depthwise_that_is_left_whole(kernel, pads, follower, reason):
+    nodes = [node("Conv", "x d", "h", group=8, pads=[pads] * 4)]
+    constants = {"d": normal(8, 1, kernel, kernel)}
+    if follower == "Conv":
+        nodes.append(node("Conv", "h w", "y"))
+        constants["w"] = normal(6, 8, 1, 1)
+    else:
+        nodes.append(node(follower, "h", "y"))
+    _, (report,) = apply(graph(nodes, constants), split_wide_depthwise)
+    assert report.applied == 0
+    assert reason in report.reasons
+
+
+def test_sum_of_pointwise_convolutions():
+    nodes = [
+        node("Conv", "x d", "a", group=8, pads=[1] * 4),
+        node("Relu", "x", "b"),
+        node("Concat", "a b", "c", axis=1),
+        node("Conv", "c v p", "s"),
+        node("Conv", "b w q", "t"),
+        node("Add", "s t", "y"),
+    ]
+    constants = {"d": normal(8, 1, 3, 3), "v": normal(6, 16, 1, 1), "p": normal(6), "w": normal(6, 8, 1, 1)}
+    operators, _ = apply(graph(nodes, {**constants, "q": normal(6)}), join_sums)
+    assert operators == {"Conv": 2, "Relu": 1, "Concat": 1}  # one concatenation, not one of another
+
+
+def test_sum_whose_term_others_take_is_left():
+    nodes = [
+        node("Conv", "x v", "s"),
+        node("Conv", "x w", "t"),
+        node("Add", "s t", "u"),
+        node("Add", "u t", "y"),
+    ]
+    _, (report,) = apply(graph(nodes, {"v": normal(8, 8, 1, 1), "w": normal(8, 8, 1, 1)}), join_sums)
+    assert report.applied == 0
+    assert report.reasons == {"its result has 2 users": 1, "Add is no Conv": 1}
 
 
 def test_dead_filters_become_zero():
