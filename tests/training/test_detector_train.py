@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from training.detector.__main__ import main  # noqa: E402
 from training.detector.collection import Item, held_out, read, write  # noqa: E402
+from training.detector.drills import Drills, mine  # noqa: E402
 from training.detector.labels import mirror  # noqa: E402
 from training.detector.scenes import Maker, Scene  # noqa: E402
 from training.detector.train import Recipe, Run, batch_of, load, usable  # noqa: E402
@@ -104,6 +105,28 @@ def test_small_faces_that_the_teacher_does_not_see_are_not_asked_for(items):
     assert judged.sure.tolist() == [True, False, True]
     assert judged.clear[0] == pytest.approx(0.5)
     assert judged.clear[2] == 1
+
+
+def test_drills_are_missed_faces_and_false_alarms(items, tmp_path):
+    person = next(item for item in items if not item.negative)
+    empty = next(item for item in items if item.negative)
+    alarm = np.array([[5, 5, 45, 45]], np.float32)
+
+    def detect(picture):
+        """Blind to faces, startled by the corner of every picture."""
+        return Faces(alarm, np.array([0.9], np.float32), np.zeros((1, 5, 2), np.float32))
+
+    drills = mine(detect, [person, empty])
+    drills.write(tmp_path / "drills.npz")
+    drills = Drills.read(tmp_path / "drills.npz")
+    assert drills.faces.tolist().count(True) == 1
+    assert (empty.name, False) in zip(drills.names.tolist(), drills.faces.tolist(), strict=True)
+    np.testing.assert_allclose(drills.boxes[drills.faces], person.faces.boxes)
+    np.testing.assert_allclose(drills.boxes[drills.names == empty.name], alarm)
+    maker = Maker([person, empty], 0, drills=drills)
+    canvas = np.zeros((96, 96, 3), np.uint8)
+    drawn_faces = [len(maker._drill(canvas, 96).boxes) for _ in range(20)]
+    assert {0, 1} == set(drawn_faces)
 
 
 def test_blocks_that_weights_do_not_have_begin_as_identities(tmp_path):

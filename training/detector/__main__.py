@@ -1,7 +1,8 @@
-"""`python -m training.detector collect | train | evaluate | export`.
+"""`python -m training.detector collect | train | mine | evaluate | export`.
 
 python -m training.detector collect caltech=CLONE.git rooms=CLONE.git photos=FOLDER --out SCENES
 python -m training.detector train SCENES --out RUN --minutes 60
+python -m training.detector mine RUN/facedet.onnx SCENES RUN/drills.npz
 python -m training.detector evaluate RUN/facedet.onnx SCENES --caltech CLONE.git --json figures.json
 python -m training.detector export RUN/facedet.pth facedet.onnx
 """
@@ -55,6 +56,13 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
     train.add_argument("--teacher", type=Path, help="YuNet's graph, which judges small faces in the scenes")
 
+    train.add_argument("--drills", type=Path, help="what `mine` found, to draw more scenes around")
+
+    mine = verbs.add_parser("mine", help="find what a detector gets wrong on the training pictures")
+    mine.add_argument("graph", type=Path, help="our detector's graph")
+    mine.add_argument("scenes", type=Path, help="folder of packs")
+    mine.add_argument("drills", type=Path, help="npz file to write")
+
     evaluate = verbs.add_parser("evaluate", help="compare with YuNet on the held-out pictures")
     evaluate.add_argument("graph", type=Path, help="our detector's graph")
     evaluate.add_argument("scenes", type=Path, help="folder of packs")
@@ -88,14 +96,30 @@ def _collect(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from training.detector.drills import Drills
     from training.detector.train import Recipe, train
     from training.yunet import YuNet
 
-    _present(options.scenes, *filter(None, [options.start, options.teacher]))
+    _present(options.scenes, *filter(None, [options.start, options.teacher, options.drills]))
     recipe = Recipe(minutes=options.minutes, seed=options.seed)
     teacher = YuNet(options.teacher) if options.teacher else None
-    state = train(options.scenes, options.out, recipe, teacher, options.start)
+    drills = Drills.read(options.drills) if options.drills else None
+    state = train(options.scenes, options.out, recipe, teacher, options.start, drills)
     print(f"{state.steps} steps, {state.scenes} scenes, {state.seconds / 60:.1f} minutes: {options.out}")
+
+
+def _mine(options: argparse.Namespace) -> None:
+    from training.detector.collection import read_all
+    from training.detector.drills import ALARM, mine
+    from training.detector.train import usable
+    from training.yunet import Finder
+
+    _present(options.graph, options.scenes)
+    finder = Finder(options.graph, "pocketface")
+    items = [item for item in read_all(options.scenes) if usable(item)]
+    drills = mine(lambda picture: finder.detect(picture, ALARM), items)
+    drills.write(options.drills)
+    print(f"{drills.faces.sum()} missed faces, {(~drills.faces).sum()} false alarms: {options.drills}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -134,7 +158,7 @@ def _export(options: argparse.Namespace) -> None:
     export(network, options.graph)
 
 
-VERBS = {"collect": _collect, "train": _train, "evaluate": _evaluate, "export": _export}
+VERBS = {"collect": _collect, "train": _train, "mine": _mine, "evaluate": _evaluate, "export": _export}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from training.detector.collection import Item, shrink
+from training.detector.drills import centred
 from training.detector.labels import FACE, overlap
 from training.yunet import Array, Faces, Picture
 
@@ -93,7 +94,7 @@ def compare(
             table = overlap(found.boxes, faces.boxes)
             shown = _right(found.points, marks, found.boxes)
             loose = table.max(axis=1, initial=0) > 0.3
-            known = loose | shown.max(axis=1, initial=False) | _centred(found.boxes, faces.boxes)
+            known = loose | shown.max(axis=1, initial=False) | centred(found.boxes, faces.boxes)
             for tally in (labels[name], hands[name]) if len(marks) else (labels[name],):
                 tally.pictures += 1
                 tally.wrong += found.scores[~known].tolist()
@@ -120,13 +121,6 @@ def compare(
         "pseudo-labels": {name: tally.report() for name, tally in labels.items()},
         "by hand (Caltech)": {name: tally.report() for name, tally in hands.items()},
     }
-
-
-def _centred(found: Array, boxes: Array) -> npt.NDArray[np.bool_]:
-    """Which detections (n) have their centre in a label: another idea of the same face's box."""
-    centre = (found[:, None, :2] + found[:, None, 2:]) / 2
-    inside = (centre > boxes[None, :, :2]) & (centre < boxes[None, :, 2:])
-    return np.asarray(inside.all(axis=2).max(axis=1, initial=False), bool)
 
 
 def _error(points: Array, marks: Array) -> float:

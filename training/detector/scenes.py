@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.detector.collection import Item
+from training.detector.collection import LONGER_SIDE, Item
+from training.detector.drills import SIDE as SEEN
+from training.detector.drills import Drills
 from training.detector.labels import FACE, mirror, overlap
 from training.yunet import Array, Picture, YuNet
 
@@ -21,6 +23,9 @@ SMALLEST = 8.0
 
 JUDGED, UNSEEN = 64.0, 0.1
 """The teacher looks again at faces below this side; with a score below this it does not see them."""
+
+DRILLED = 0.35
+"""Share of the scenes that are drawn around drills, where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,17 @@ class Maker:
     With a teacher, small faces count as much as it still sees of them.
     """
 
-    def __init__(self, items: list[Item], seed: int, teacher: YuNet | None = None) -> None:
+    def __init__(
+        self, items: list[Item], seed: int, teacher: YuNet | None = None, drills: Drills | None = None
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.teacher = teacher
+        self.drills: list[list[tuple[Item, Array]]] = [[], []]  # false alarms, missed faces
+        if drills:
+            known = {item.name: item for item in items}
+            for name, box, face in zip(drills.names.tolist(), drills.boxes, drills.faces, strict=True):
+                if name in known:
+                    self.drills[int(face)].append((known[name], box))
         self.people = [item for item in items if (item.faces.scores >= FACE).any()]
         self.empty = [item for item in items if item.negative]
         self.street = [item for item in items if item.name.startswith("street/")]
@@ -65,7 +78,9 @@ class Maker:
         """One scene of `size` x `size` pixels."""
         canvas = self._ground(size)
         kind = self.rng.random()
-        if kind < 0.10 and self.empty:
+        if all(self.drills) and self.rng.random() < DRILLED:
+            layers = [self._drill(canvas, size)]
+        elif kind < 0.10 and self.empty:
             layers = [self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)]
         elif kind < 0.55:
             layers = [
@@ -107,6 +122,14 @@ class Maker:
             self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)
         return canvas
 
+    def _drill(self, canvas: Picture, size: int) -> Layer:
+        """A false alarm or a missed face, at about the size at which it was one."""
+        drills = self.drills[int(self.rng.integers(2))]
+        item, box = drills[int(self.rng.integers(len(drills)))]
+        side = float(np.sqrt(np.prod(box[2:] - box[:2]))) * SEEN / LONGER_SIDE
+        side = float(np.clip(side * self._log(0.6, 1.8), 10, 1.1 * size))
+        return self._place(canvas, item, (0, 0, size, size), side, box=box)
+
     def _mosaic(self, canvas: Picture, size: int) -> list[Layer]:
         x, y = (int(size * self.rng.uniform(0.3, 0.7)) for _ in range(2))
         layers = []
@@ -136,19 +159,20 @@ class Maker:
         rect: tuple[int, int, int, int],
         side: float | None,
         centred: bool = False,
+        box: Array | None = None,
     ) -> Layer:
-        """Put a picture into `rect`; one of its faces gets `side` pixels and lies inside."""
+        """Put a picture into `rect`; one of its faces, or `box`, gets `side` pixels and lies inside."""
         rng, faces = self.rng, item.faces
         wide, high = rect[2] - rect[0], rect[3] - rect[1]
         sure = np.flatnonzero(faces.scores >= FACE)
-        if side is None or not len(sure):
+        if side is None or (box is None and not len(sure)):
             reduce = 1 if rng.random() < 0.4 else 2
             pixels = item.pixels(reduce)
             whole = np.array([pixels.shape[1], pixels.shape[0]]) * reduce
             scale = max(wide / whole[0], high / whole[1]) * self._log(0.7, 2.5)
             focus = whole * rng.uniform(0.3, 0.7, 2)
         else:
-            chosen = faces.boxes[int(rng.choice(sure))]
+            chosen = faces.boxes[int(rng.choice(sure))] if box is None else box
             own = float(np.sqrt(np.prod(chosen[2:] - chosen[:2])))
             scale = min(side / own, 5.0)
             focus = (chosen[:2] + chosen[2:]) / 2

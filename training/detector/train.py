@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.detector.collection import Item, held_out, read_all
+from training.detector.drills import Drills
 from training.detector.graph import export
 from training.detector.losses import Batch, losses, total
 from training.detector.scenes import Maker, Scene
@@ -159,9 +160,8 @@ class Run:
             else:
                 value.copy_(mine[name])
 
-    def train(self, items: list[Item], teacher: YuNet | None = None, save_every: float = 60) -> None:
+    def train(self, maker: Maker, save_every: float = 60) -> None:
         """Run until the budget is spent."""
-        maker = Maker(items, self.recipe.seed + self.state.steps, teacher)
         sizes = np.random.default_rng(self.state.steps)
         last = saved = time.monotonic()
         sums: dict[str, float] = {}
@@ -205,7 +205,12 @@ def load(weights: Path) -> Detector:
 
 
 def train(
-    scenes: Path, out: Path, recipe: Recipe, teacher: YuNet | None = None, start: Path | None = None
+    scenes: Path,
+    out: Path,
+    recipe: Recipe,
+    teacher: YuNet | None = None,
+    start: Path | None = None,
+    drills: Drills | None = None,
 ) -> State:
     """Train on the packs in `scenes`; weights, graph, curve and state lie in `out`.
 
@@ -217,5 +222,6 @@ def train(
         run.freeze()
         if not run.state.steps:
             run.start(start)
-    run.train([item for item in read_all(scenes) if usable(item)], teacher)
+    items = [item for item in read_all(scenes) if usable(item)]
+    run.train(Maker(items, recipe.seed + run.state.steps, teacher, drills))
     return run.state
