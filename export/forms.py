@@ -16,6 +16,7 @@ from export.rewrite import FOR_INT8, FOR_ONNX_RUNTIME, FOR_TFLITE, rewrite
 from export.tflite import precision
 from export.tflite.calibrate import observe
 from export.tflite.convert import from_onnx
+from export.tflite.equalize import equalize
 from export.tflite.graph import Graph
 from export.tflite.quantize import full_int8
 from export.tflite.writer import to_bytes
@@ -123,10 +124,14 @@ def _tflite(change: Callable[[Graph], Graph]) -> Callable[[Job], bytes]:
 
 
 def _tflite_int8(job: Job) -> bytes:
+    inputs = job.inputs()
     model = rewrite(job.plain, FOR_INT8)[0]
-    ranges = {name: seen.range(job.ranges) for name, seen in observe(model, job.inputs()).items()}
+    model = equalize(model, observe(model, inputs))
+    observed = observe(model, inputs)
+    ranges = {name: seen.range(job.ranges) for name, seen in observed.items()}
+    means = {name: seen.mean for name, seen in observed.items()}
     graph = from_onnx(model, job.size)
-    return to_bytes(full_int8(graph, ranges, job.contract.mean, job.contract.scale), "pocketface")
+    return to_bytes(full_int8(graph, ranges, job.contract.mean, job.contract.scale, means), "pocketface")
 
 
 FORMS = {

@@ -15,7 +15,15 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from export.rewrite._graph import Conv, DoesNotApplyError, conv, insert_before, insert_conv, only_user, replace
+from export.rewrite._graph import (
+    Conv,
+    DoesNotApplyError,
+    conv,
+    insert_before,
+    insert_conv,
+    only_user,
+    replace,
+)
 
 OP_TYPE = "Conv"
 

@@ -16,6 +16,7 @@ from export.rewrite import FOR_INT8, FOR_TFLITE, rewrite
 from export.tflite import precision
 from export.tflite.calibrate import METHODS, Observed, observe
 from export.tflite.convert import from_onnx
+from export.tflite.equalize import equalize
 from export.tflite.quantize import full_int8
 from export.tflite.writer import to_bytes
 from pocketface.errors import ModelError
@@ -80,6 +81,53 @@ def test_rectified_network_is_integer_throughout(small_rectified, plain_rectifie
     main = model.subgraphs[0]
     types = [main.tensors[i].type for i in (*main.inputs, *main.outputs)]
     assert types == [schema.TensorType.UINT8, schema.TensorType.FLOAT32]
+
+
+@pytest.mark.parametrize("which", ["plain", "plain_rectified"])
+def test_equalised_network_is_the_same_with_evener_channels(request, which, faces):
+    before = rewrite(onnx.load(request.getfixturevalue(which)), FOR_INT8)[0]
+    x = inputs(faces).transpose(0, 3, 1, 2)
+    seen = observe(before, x)
+    after = equalize(before, seen, 1.0)
+    (expected,), (found,) = run_onnx(before, x), run_onnx(after, x)
+    assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
+
+    def evenness(observed):
+        """How much of its tensor's range a channel uses on average."""
+        widths = [s.channel_high - s.channel_low for s in observed.values() if s.channel_high.size > 3]
+        return np.mean([np.mean(width / max(width.max(), 1e-9)) for width in widths])
+
+    assert evenness(observe(after, x)) > evenness(seen) + 0.05
+
+
+def test_equalised_int8_follows_more_closely(small_rectified, plain_rectified, faces):
+    model = rewrite(onnx.load(plain_rectified), FOR_INT8)[0]
+    x = inputs(faces).transpose(0, 3, 1, 2)
+    cosines = []
+    for chosen in (model, equalize(model, observe(model, x))):
+        seen = observe(chosen, x)
+        ranges = {name: observed.range("minmax") for name, observed in seen.items()}
+        means = {name: observed.mean for name, observed in seen.items()} if chosen is not model else None
+        graph = to_bytes(full_int8(from_onnx(chosen, SIZE), ranges, 127.5, 1 / 127.5, means), "test")
+        cosines.append(mean_cosine(small_rectified, graph, faces, uint8=True))
+    assert cosines[1] > cosines[0]
+
+
+def test_bias_takes_out_what_rounded_weights_add():
+    nodes = [helper.make_node("Conv", ["image", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    weight = np.random.default_rng(5).uniform(0.1, 1, (4, 4, 1, 1)).astype(np.float32)
+    model = _graph(nodes, {"w": weight})
+    pictures = np.random.default_rng(6).integers(0, 256, (1, 8, 8, 4)).astype(np.uint8)
+    x = (pictures / np.float32(255)).transpose(0, 3, 1, 2)
+    (expected,) = run_onnx(model, x)
+    seen = observe(model, x)
+    ranges = {name: observed.range("minmax") for name, observed in seen.items()}
+    errors = []
+    for means in (None, {name: observed.mean for name, observed in seen.items()}):
+        graph = to_bytes(full_int8(from_onnx(model, (8, 8)), ranges, 0.0, 1 / 255, means), "test")
+        found = run_tflite(graph, pictures)["y"].transpose(0, 3, 1, 2)
+        errors.append(np.abs((found - expected).mean((0, 2, 3))).max())
+    assert errors[1] < errors[0]
 
 
 def test_prelu_network_as_int8(small, plain, faces):
