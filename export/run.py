@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from export.forms import FORMS, Form, Job, to_inputs
 from export.heldout import operating_points
 from export.source import Source, read_source
 from export.verify import Parity, Runner, latencies, parity, runner
-from pocketface import golden
+from pocketface import golden, tuning
 from pocketface.atomic import replacing
 from pocketface.cards import Accuracy, InputSpec, ModelCard, OutputSpec, Speed
 from pocketface.errors import ModelError
@@ -132,9 +131,7 @@ def _finish(
         note = f"not written: mean cosine {item.parity.mean:.5f}, above {item.form.cosine} is asked"
         return Result(item.name, None, len(item.graph), item.parity, item.milliseconds, relative, note)
     floats = [b.milliseconds for b in built if b.passes and b.form.precision == "fp32"]
-    machine = {"AMD64": "x86-64", "x86_64": "x86-64", "aarch64": "arm64"}.get(
-        platform.machine(), platform.machine()
-    )
+    machine = tuning.processor()
     contract = request.contract
     if floats and item.milliseconds > 1.1 * min(floats):
         note = f"slower than fp32 on {machine} ({min(floats) / item.milliseconds:.2f}x)"
@@ -146,7 +143,9 @@ def _finish(
     elif item.form.precision == "int8" and contract.thresholds:
         contract = replace(contract, source=f"{contract.source}; thresholds measured with fp32")
     fastest = list(contract.fastest_on.get(item.name, []))
-    if item.milliseconds == min(b.milliseconds for b in built if b.passes):
+    if machine not in {name for names in contract.fastest_on.values() for name in names} and (
+        item.milliseconds == min(b.milliseconds for b in built if b.passes)
+    ):
         fastest.insert(0, machine)
     # By default one form is chosen by the registry; the network as a whole is what is recommended.
     with replacing(path) as temporary:
@@ -170,9 +169,7 @@ def _finish(
     return Result(item.name, path, len(item.graph), item.parity, item.milliseconds, relative, note)
 
 
-def _card(
-    request: Request, source: Source, path: Path, item: _Built | None, contract: Contract
-) -> ModelCard:
+def _card(request: Request, source: Source, path: Path, item: _Built | None, contract: Contract) -> ModelCard:
     """The card of a written graph; `item` None for the ordinary export."""
     graph = path.read_bytes()
     tflite = item is not None and item.form.format == "tflite"

@@ -107,7 +107,8 @@ class Speed:
     """Where this form of the network is the fastest one.
 
     Attributes:
-        fastest_on: processors, such as ("x86-64", "arm64").
+        fastest_on: kinds of processors, of "x86-64", "arm64" (without int8 dot products) and
+            "arm64-dotprod" (with them); there the form is the default.
         relative_to_plain: how many times faster than the plain export, None if not measured.
     """
 

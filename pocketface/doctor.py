@@ -83,6 +83,7 @@ def examine(timeout: float = 60.0) -> Report:
         tuned = {}
         notes.append(str(error))
     notes += [str(problem) for problem in registry.problems()]
+    notes += _faster_elsewhere()
     checks = [_engine_check(name, timeout) for name in ENGINES]
     working = {name for name, check in zip(ENGINES, checks, strict=True) if check.ok}
     for model in registry.installed():
@@ -104,6 +105,7 @@ def _system() -> dict[str, str]:
         "pillow": _version("pillow"),
         "processor": " ".join([tuning.cpu_name(), *flags]),
         "threads": f"{default_threads()} of {usable_cpus()} usable processors",
+        "embedder": _default_form(),
     }
 
 
@@ -125,6 +127,35 @@ def _notes(machine: str, bits: int, flags: frozenset[str], has_engine: bool) -> 
     if machine in ("aarch64", "arm64") and flags and "asimddp" not in flags:
         notes.append("this processor has no int8 dot products (asimddp): fp32 forms are the fastest here")
     return notes
+
+
+def _faster_elsewhere() -> list[str]:
+    """That the default embedder has a faster form here, for which an engine is missing."""
+    try:
+        chosen = registry.default("embed")
+    except (EngineError, ModelError):
+        return []  # the checks say it
+    if registry.fastest_here(chosen):
+        return []
+    forms = [m for m in registry.installed() if m.card.name == chosen.card.name and registry.fastest_here(m)]
+    return [
+        f"{form.card.file} is the fastest form on {tuning.processor()}, and no engine for it is installed: "
+        f'pip install "pocketface[{form.card.format}]"'
+        for form in forms[:1]
+        if form.path.suffix not in engines.runnable()
+    ]
+
+
+def _default_form() -> str:
+    try:
+        chosen = registry.default("embed")
+    except (EngineError, ModelError) as error:
+        return str(error)
+    tuned = tuning.load().get(chosen.card.name)
+    if tuned is not None and tuned.file == chosen.card.file:
+        return f"{chosen.card.file}, tuned"
+    known = registry.fastest_here(chosen)
+    return f"{chosen.card.file}{f', the fastest form on {tuning.processor()}' if known else ''}"
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

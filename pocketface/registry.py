@@ -26,8 +26,7 @@ PREFERRED = {
     "detect": ("facedet", "yunet", "yunet-n-dynamic"),
 }
 
-# Forms of one network when nothing was tuned on this device: fp32 is exact and, without int8 dot
-# products, the fastest.
+# Forms of one network when nothing was tuned on this device and no card claims this processor.
 FORMS = tuple(
     (format_, precision) for precision in ("fp32", "fp16", "int8w", "int8") for format_ in ("onnx", "tflite")
 )
@@ -259,8 +258,17 @@ def _names(model: Model) -> set[str]:
     return {card.name, f"{card.name}.{card.precision}", model.path.name, model.path.stem}
 
 
-def _form(model: Model) -> int:
-    return FORMS.index((model.card.format, model.card.precision))
+def fastest_here(model: Model) -> bool:
+    """Whether the card says that no form of this embedder is faster on this kind of processor.
+
+    Detectors are left out: their TFLite forms have one input size, whatever the photo's is.
+    """
+    card = model.card
+    return card.task == "embed" and card.speed is not None and tuning.processor() in card.speed.fastest_on
+
+
+def _form(model: Model) -> tuple[bool, int]:
+    return not fastest_here(model), FORMS.index((model.card.format, model.card.precision))
 
 
 def _guessed_card(path: Path, task: str | None, contract: InputSpec | None) -> ModelCard:

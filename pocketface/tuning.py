@@ -59,6 +59,23 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The kind of processor as cards name it: "x86-64", "arm64", "arm64-dotprod", else the machine's type.
+
+    int8 dot products (Cortex-A76, Raspberry Pi 5, phones since 2019) decide which form is the fastest.
+    """
+    machine = platform.machine()
+    if machine in ("AMD64", "x86_64"):
+        return "x86-64"
+    if machine not in ("aarch64", "arm64"):
+        return machine
+    try:
+        flags = cpuinfo.read_text(errors="replace").split()
+    except OSError:
+        flags = []
+    return "arm64-dotprod" if "asimddp" in flags else "arm64"
+
+
 def load() -> dict[str, Choice]:
     """The stored choices by model name; those made on another processor are left out.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketface import doctor, golden, registry, tuning
+from pocketface import doctor, engines, golden, registry, tuning
+from pocketface.cards import Speed
 from pocketface.cli import main
 from pocketface.errors import ModelError
 
@@ -63,6 +64,18 @@ def test_a_healthy_machine(folder, tiny, capsys):
         "litert",
         "tiny.onnx, onnxruntime, 1 thread",
     }
+
+
+def test_a_faster_form_without_its_engine_is_named(folder, tiny, capsys, monkeypatch):
+    put_checked(tiny, folder)
+    speed = Speed((tuning.processor(),), 2.0)
+    tiny.put(folder, b"graph", "tiny.int8.tflite", precision="int8", speed=speed)
+    monkeypatch.setattr(engines, "runnable", lambda: frozenset({".onnx"}))
+    note = f"tiny.int8.tflite is the fastest form on {tuning.processor()}, and no engine for it is installed"
+    main(["doctor"])
+    out = capsys.readouterr().out
+    assert f'{note}: pip install "pocketface[tflite]"' in out
+    assert "embedder    tiny.onnx\n" in out
 
 
 def test_a_wrong_embedding_fails(folder, tiny, capsys):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import platform
 import shutil
 
 import pytest
 
 from pocketface import engines, known, registry, tuning
-from pocketface.cards import InputSpec
+from pocketface.cards import InputSpec, Speed
 from pocketface.errors import EngineError, InputError, ModelError
 
 
@@ -84,6 +85,31 @@ def test_the_tuned_form_is_taken_on_the_processor_it_was_tuned_on(folder, tiny):
     assert registry.find(fp32).threads() is None
     tuning.store("tiny", registry.replace(choice, cpu="another"))
     assert registry.find("tiny").path == fp32
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "file"),
+    [
+        ("x86_64", "avx2", "tiny.onnx"),
+        ("AMD64", "", "tiny.onnx"),
+        ("aarch64", "fp asimd", "tiny.fp16.tflite"),
+        ("aarch64", "fp asimd asimddp", "tiny.int8.tflite"),
+        ("riscv64", "", "tiny.onnx"),
+    ],
+)
+def test_the_default_form_is_what_cards_call_the_fastest_here(
+    folder, tiny, monkeypatch, tmp_path, machine, features, file
+):
+    """No card claims x86-64: there the most exact form is taken."""
+    tiny.put(folder, tiny.embedder(), "tiny.onnx")
+    for precision, kind in (("fp16", "arm64"), ("int8", "arm64-dotprod")):
+        speed = Speed((kind,), 2.0)
+        tiny.put(folder, b"graph", f"tiny.{precision}.tflite", precision=precision, speed=speed)
+    (tmp_path / "cpuinfo").write_text(f"processor: 0\nFeatures\t: {features}\n")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(tuning.processor, "__defaults__", (tmp_path / "cpuinfo",))
+    assert registry.find("tiny").card.file == file
+    assert registry.find("tiny", suffixes=frozenset({".onnx"})).card.file == "tiny.onnx"
 
 
 def test_tuned_choices_of_other_models_are_kept(home):
