@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -113,6 +117,31 @@ def test_detector_goes_the_same_way(tmp_path, pictures):
         model = from_file(tmp_path / "out" / file)
         assert model.card.kind == "pocketface"
         FaceDetector(model, threads=1).detect(picture)
+
+
+def test_example_of_an_own_checkpoint(tmp_path, small_rectified, pictures):
+    """As its first line says: in a clone, nothing on the path."""
+    torch.save(small_rectified.state_dict(), tmp_path / "own.pth")
+    command = [sys.executable, "-m", "examples.export_finetuned"]
+    root = Path(__file__).resolve().parents[2]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(checkpoint):
+        arguments = [str(tmp_path / checkpoint), str(pictures), str(tmp_path / "out")]
+        return subprocess.run(
+            [*command, *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = run("own.pth")
+    assert done.returncode in (0, 1), done.stderr  # the random network's int8 may stray
+    for file in ("own.fp32.onnx", "own.fp16.tflite", "own.int8w.tflite"):
+        assert f"{file}: 16 values" in done.stdout
+        card = from_file(tmp_path / "out" / file).card
+        assert card.license.weights == "proprietary"
+        assert not card.calibrated
+    missing = run("none.pth")
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("export: ")
 
 
 def test_optimize(tmp_path, plain, capsys):
