@@ -43,6 +43,7 @@ def _export(given: Sequence[str]) -> int:
     parser.add_argument("--only", help="forms, separated by commas (default: all that can be made)")
     parser.add_argument("--calibration", type=Path, help="pictures for int8 ranges and for verification")
     parser.add_argument("--heldout", type=Path, help="faces with manifest.csv, to measure accuracy on")
+    parser.add_argument("--lfw", type=Path, help="LFW's photos and pairs.txt, to measure accuracy on")
     parser.add_argument("--card-info", type=Path, help="JSON with licence and source for the cards")
     parser.add_argument("--ranges", default="minmax", help="int8 ranges: minmax, percentile or mse")
     parser.add_argument("--size", type=int, default=320, help="side of a detector's TFLite input")
@@ -88,6 +89,7 @@ def _export(given: Sequence[str]) -> int:
         pictures,
         calibration,
         options.heldout,
+        options.lfw,
         options.ranges,
         options.genotype,
     )

@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--scenes", type=Path, required=True, help="pictures for the detector's ranges")
     parser.add_argument("--only", choices=sorted(SHIPPED), help="one network")
     parser.add_argument("--heldout", action="store_true", help="measure int8 on the held-out faces as well")
+    parser.add_argument("--lfw", type=Path, help="measure embedders on LFW as well")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the graphs go")
     options = parser.parse_args()
     status = 0
@@ -59,6 +60,8 @@ def main() -> int:
                 arguments += ["--ranges", "percentile"]
             if options.heldout and not detect:
                 arguments += ["--heldout", str(options.faces)]
+            if options.lfw is not None and not detect:
+                arguments += ["--lfw", str(options.lfw)]
             code = export(arguments)
             status = max(status, code)
             if code < 2:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from export.contract import Contract
 from export.forms import FORMS, Form, Job, to_inputs
 from export.heldout import operating_points
+from export.lfw import lfw_accuracy
 from export.source import Source, read_source
 from export.verify import Parity, Runner, latencies, parity, runner
 from pocketface import golden, tuning
@@ -39,6 +40,7 @@ class Request:
         pictures: uint8 `(n, h, w, 3)` to verify with.
         calibration: the same for int8 ranges, or None.
         heldout: folder of faces with `manifest.csv` to measure accuracy on, or None.
+        lfw: folder of LFW to measure accuracy on, or None.
         ranges: see `export.forms.Job`.
         genotype: see `training.networks.load_genotype`.
     """
@@ -52,6 +54,7 @@ class Request:
     pictures: NDArray[np.uint8]
     calibration: NDArray[np.uint8] | None = None
     heldout: Path | None = None
+    lfw: Path | None = None
     ranges: str = "minmax"
     genotype: str = "pocketnet"
 
@@ -165,6 +168,8 @@ def _finish(
     )
     if card.task == "embed":
         card = replace(card, golden=golden.measure(Model(card, path)))
+    if request.lfw is not None and card.task == "embed":
+        card = replace(card, accuracy=(lfw_accuracy(Model(card, path), request.lfw), *card.accuracy))
     _write_card(card, path)
     return Result(item.name, path, len(item.graph), item.parity, item.milliseconds, relative, note)
 

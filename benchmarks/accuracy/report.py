@@ -39,7 +39,7 @@ def model_entry(card: ModelCard, summary: Summary, embeddings: Embeddings) -> di
 
 
 def compare_precisions(entries: list[dict[str, Any]], vectors: list[Embeddings]) -> None:
-    """Adds to each graph its cosine to the fp32 graph of its space, and what TAR lost or gained."""
+    """Adds to each graph its cosine to the fp32 graph of its space, and what accuracy and TAR gained."""
     for entry, own in zip(entries, vectors, strict=True):
         same_space = [
             i
@@ -54,6 +54,8 @@ def compare_precisions(entries: list[dict[str, Any]], vectors: list[Embeddings])
         entry["compared_with"] = reference["file"]
         entry["cosine_mean"] = float(cosine.mean())
         entry["cosine_min"] = float(cosine.min())
+        if entry["accuracy"] is not None:
+            entry["accuracy_change"] = entry["accuracy"] - reference["accuracy"]
         entry["tar_change"] = {
             str(mine["fmr"]): mine["tar"] - its["tar"]
             for mine, its in zip(entry["points"], reference["points"], strict=True)
@@ -84,14 +86,15 @@ def table(entries: list[dict[str, Any]]) -> str:
     shown = [i for i in shown if first["points"][i]["supported"]] or [1]
     accuracy = first["accuracy"] is not None
     head = ["graph", "engine", "MB"]
-    head += ["accuracy, ten folds"] if accuracy else []
+    head += ["accuracy, ten folds (points to fp32)"] if accuracy else []
     head += [f"TAR at FMR {first['points'][i]['fmr']:g}" for i in shown]
     head += ["AUC", "EER", "no face found", "cosine to fp32, mean / min"]
     rows = [head, ["---"] * len(head)]
     for entry in entries:
         row = [f"{entry['file']}", entry["engine"], f"{entry['size'] / 1e6:.2f}"]
         if accuracy:
-            row.append(f"{entry['accuracy']:.2%} ± {entry['accuracy_std']:.2%}")
+            change = f" ({100 * entry['accuracy_change']:+.2f})" if "accuracy_change" in entry else ""
+            row.append(f"{entry['accuracy']:.2%} ± {entry['accuracy_std']:.2%}{change}")
         row += [_tar(entry["points"][i]) for i in shown]
         row += [f"{entry['auc']:.5f}", f"{entry['eer']:.2%}"]
         row.append(f"{entry['fte_pictures']} of {entry['pictures']:,}")

@@ -66,6 +66,8 @@ def test_report_compares_the_precisions_of_one_network(tmp_path, crops, tiny, ca
     assert "not enough pairs (60)" in out or exact["points"][1]["supported"]
     assert 0.8 < rough["cosine_min"] <= rough["cosine_mean"] < 1
     assert rough["tar_change"]["0.1"] == rough["points"][0]["tar"] - exact["points"][0]["tar"]
+    assert rough["accuracy_change"] == rough["accuracy"] - exact["accuracy"]
+    assert f"({100 * rough['accuracy_change']:+.2f})" in out
     assert exact["size"] == tiny().path.stat().st_size
     assert [t["fmr"] for t in exact["card_thresholds"]] == [0.1]
     for plot in ("det", "roc", "scores"):

@@ -17,8 +17,10 @@ from graph_runs import settle
 from PIL import Image
 
 from export.__main__ import main
+from export.lfw import lfw_accuracy
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
+from pocketface.errors import InputError
 from pocketface.registry import from_file
 from training.networks import pocketnet
 
@@ -73,6 +75,29 @@ def test_cards(exported):
     spaces = {from_file(path).card.space for path in graphs}
     assert spaces == {"net/1"}
     assert from_file(exported / "net.fp32.tflite").card.input.batch == 1
+
+
+def test_lfw_accuracy_in_the_card(tmp_path, plain_rectified, lfw, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    people = ["Tony_Blair", "Colin_Powell", "Serena_Williams", "Vladimir_Putin"]
+    photos = {person: sorted((lfw / person).glob("*.jpg"))[:3] for person in people}
+    root = tmp_path / "lfw"
+    for person in people:
+        (root / person).mkdir(parents=True)
+        for number, photo in enumerate(photos[person], 1):
+            shutil.copyfile(photo, root / person / f"{person}_{number:04d}.jpg")
+    rows = ["2\t2"]
+    for one, other in (people[:2], people[2:]):
+        rows += [f"{one}\t1\t2", f"{other}\t1\t2", f"{one}\t1\t{other}\t1", f"{one}\t2\t{other}\t2"]
+    (root / "pairs.txt").write_text("\n".join(rows))
+    arguments = [str(plain_rectified), "--out", str(tmp_path / "out"), "--only", "onnx-fp32"]
+    assert main([*arguments, "--name", "net", "--lfw", str(root)]) == 0
+    row = from_file(tmp_path / "out" / "net.fp32.onnx").card.accuracy[0]
+    assert (row.data, row.metric) == ("LFW", "accuracy")
+    assert 0 <= row.value <= 1
+    assert "ten folds, end to end, detector facedet@" in row.protocol
+    with pytest.raises(InputError):
+        lfw_accuracy(from_file(tmp_path / "out" / "net.fp32.onnx"), tmp_path)
 
 
 def test_check(exported, capsys, tmp_path):
