@@ -37,6 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--budget-minutes", type=float, help="the whole run, over the recipe's")
     parser.add_argument("--samples", type=int, help="the whole run in samples, over the recipe's")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--halves", action="store_true", help="two threads, half a batch each")
     parser.add_argument("--helper-nice", type=int, default=0, help="priority of data and teacher")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--evaluate", action="store_true", help="only evaluate what is there")
@@ -56,6 +57,7 @@ def main() -> int:
     import torch
     from tqdm import tqdm
 
+    from training.cell_by_cell import begin
     from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
     from training.recipes import RECIPES
@@ -101,8 +103,11 @@ def main() -> int:
         return 0
 
     faces = read_faces(folders, "train")
-    trainer = Trainer(recipe, faces, teacher, out, arguments.device)
+    trainer = Trainer(recipe, faces, teacher, out, arguments.device, arguments.halves)
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)
+    if trainer.samples < recipe.cell_by_cell:
+        for row in begin(trainer, faces, TEACHERS[recipe.teacher], arguments.models or shared / "models"):
+            print(" ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
     log = out / "log.csv"
     header = log.read_text(encoding="utf-8").partition("\n")[0].split(",") if log.is_file() else []
     bar = tqdm(initial=trainer.samples, total=recipe.samples or None, unit=" faces", disable=None)

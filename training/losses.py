@@ -78,17 +78,24 @@ class Hints(nn.Module):
             getattr(self, f"mean{index}").copy_(t.mean(dim=(0, 2, 3), keepdim=True))
             getattr(self, f"deviation{index}").copy_(deviation.clamp_min(floor))
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
-        """One loss a hint; maps `(n, c, h, w)`, teacher and student of the same height and width.
+    def normalized(self, teacher: Sequence[Tensor]) -> list[Tensor]:
+        """The teacher's maps with mean zero and deviation one in each channel."""
+        return [
+            (t - getattr(self, f"mean{index}")) / getattr(self, f"deviation{index}")
+            for index, t in enumerate(teacher)
+        ]
+
+    def against(self, student: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
+        """One loss a hint, against maps of the teacher that are normalised already.
 
         The student may give only its last maps, when those before are frozen.
         """
-        losses = []
         gone = len(self.maps) - len(student)
-        for index, s in enumerate(student, start=gone):
-            mean, deviation = getattr(self, f"mean{index}"), getattr(self, f"deviation{index}")
-            losses.append(F.mse_loss(self.maps[index](s), (teacher[index] - mean) / deviation))
-        return losses
+        return [F.mse_loss(self.maps[i](s), targets[i]) for i, s in enumerate(student, start=gone)]
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
+        """One loss a hint; maps `(n, c, h, w)`, teacher and student of the same height and width."""
+        return self.against(student, self.normalized(teacher))
 
 
 def classification(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from training import kernels, losses
 from training.augment import views
+from training.halves import Halves
 from training.muon import Muon, is_matrix
 from training.networks import RectifiedPocketNet
 from training.recipes import Recipe
@@ -135,7 +136,9 @@ class Trainer:
         teacher: Teaches | None,
         out: Path,
         device: str = "cpu",
+        halves: bool = False,
     ) -> None:
+        """With `halves` two threads take half of each batch, see `training.halves`."""
         self.recipe, self.out, self.device = recipe, out, torch.device(device)
         self.batches = Batches(recipe, faces, teacher)
         self.network = build_student(recipe).to(self.device)
@@ -143,6 +146,11 @@ class Trainer:
         self.samples, self.steps, self.seconds = 0, 0, 0.0
         self.prefix: kernels.Prefix | None = None
         self.quick = self.device.type == "cpu" and kernels.available()
+        self.halves: Halves | None = None
+        if halves:
+            if not self.quick or not isinstance(self.network, RectifiedPocketNet) or recipe.freeze[1]:
+                raise ValueError("halves are for the rectified network on a CPU with g++, without a freeze")
+            self.halves = Halves(self.network, recipe.student_hints)
         channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
         self.hints = losses.Hints(
             channels, teacher.spec.hint_channels[-len(channels) :] if teacher and channels else []
@@ -178,6 +186,9 @@ class Trainer:
 
     def _stages(self, x: Tensor) -> list[Tensor]:
         if self.quick and isinstance(self.network, RectifiedPocketNet):
+            if self.halves and torch.is_grad_enabled():
+                *kept, last = self.halves.trunk(x)
+                return [*kept, *kernels.run_tail(self.network, last)]
             return kernels.stages(self.network, x, self.recipe.student_hints, self.prefix)
         if not self.recipe.student_hints:
             return [self.network(x)]
@@ -265,11 +276,13 @@ class Trainer:
             batch.labels.to(self.device, non_blocking=True),
             batch.head.to(self.device, non_blocking=True),
         )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            total, terms = self.compute(batch)
         for optimiser in self.optimisers:
             optimiser.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            total, terms = self.compute(batch)
         total.backward()  # type: ignore[no-untyped-call]
+        if self.halves:
+            self.halves.backward()
         factor = self.rate_factor()
         leaving = self._leaving()
         before = [p.detach().clone() for p in leaving]

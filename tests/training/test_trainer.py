@@ -15,7 +15,7 @@ from training.own_teacher import OwnTeacher
 from training.recipes import RECIPES, Recipe
 from training.shards import Face, read_faces
 from training.teachers import TeacherSpec
-from training.trainer import Trainer
+from training.trainer import Batch, Trainer
 
 
 class FakeTeacher:
@@ -45,6 +45,7 @@ RECIPE = replace(
     samples=64,
     batches=((0, 4), (16, 8)),
     freeze=(1.0, 0),
+    cell_by_cell=0,
     augmentation=Augmentation(),
     late=Augmentation(harden=0.5),
     late_from=0.5,
@@ -67,6 +68,29 @@ def test_the_loss_falls(faces: list[Face], tmp_path: Path) -> None:
     assert np.mean([r["loss"] for r in rows[-3:]]) < 0.9 * np.mean([r["loss"] for r in rows[:3]])
     assert rows[-1]["samples"] == 64
     assert rows[-1]["rate"] < 0.05
+
+
+def test_halves_give_the_gradient_of_both(faces: list[Face], tmp_path: Path) -> None:
+    """Halves that are alike have the batch statistics of the whole, so the step must be its own."""
+    whole = trainer(RECIPE, faces, tmp_path / "whole")
+    halves = Trainer(RECIPE, faces, FakeTeacher(), tmp_path / "halves", halves=True)
+    batch = whole.batches.make(0, 4)
+    twice = Batch(
+        torch.cat([batch.images] * 2),
+        [torch.cat([m] * 2) for m in batch.maps],
+        torch.cat([batch.embeddings] * 2),
+        torch.cat([batch.labels] * 2),
+        batch.head,
+    )
+    one, two = whole.step(twice), halves.step(twice)
+    assert one.keys() == two.keys()
+    assert float(one["loss"]) == pytest.approx(float(two["loss"]), rel=1e-5)
+    a, b = (
+        torch.cat([p.grad.flatten() for p in t.network.parameters() if p.grad is not None])
+        for t in (whole, halves)
+    )
+    assert len(a) == sum(p.numel() for p in whole.network.parameters())
+    assert (a - b).norm() < 1e-3 * a.norm()
 
 
 def test_a_killed_run_goes_on_exactly(faces: list[Face], tmp_path: Path) -> None:

@@ -179,7 +179,8 @@ def _linear(operation: nn.Module, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d | N
     return x, None
 
 
-def _cell(cell: RectifiedCell, older: Tensor, newer: Tensor) -> Tensor:
+def run_cell(cell: RectifiedCell, older: Tensor, newer: Tensor) -> Tensor:
+    """What `cell(older, newer)` gives in training mode."""
     states = [
         node((cell.preproc0.bn,), cell.preproc0.conv(older)),
         node((cell.preproc1.bn,), cell.preproc1.conv(newer)),
@@ -228,15 +229,11 @@ class Prefix(nn.Module):
         return older, newer
 
 
-def stages(
+def trunk(
     network: RectifiedPocketNet, x: Tensor, after: Sequence[int], prefix: Prefix | None = None
 ) -> list[Tensor]:
-    """What `network.stages(x, after)` gives in training mode, faster.
-
-    With a frozen `prefix` gradients stop there, and cells of `after` inside it are left out.
-    """
+    """Outputs of the cells in `after`, and of the last cell."""
     first = len(prefix.cells) if prefix else 0
-    after = [index for index in after if index >= first]
     if prefix:
         older, newer = prefix(x)
     else:
@@ -248,12 +245,28 @@ def stages(
         if index < first:
             continue
         assert isinstance(cell, RectifiedCell)
-        older, newer = newer, _cell(cell, older, newer)
+        older, newer = newer, run_cell(cell, older, newer)
         if index in after:
             kept[index] = newer
-    final = network.tail[:2](newer)
+    return [*(kept[i] for i in after if i >= first), newer]
+
+
+def stages(
+    network: RectifiedPocketNet, x: Tensor, after: Sequence[int], prefix: Prefix | None = None
+) -> list[Tensor]:
+    """What `network.stages(x, after)` gives in training mode, faster.
+
+    With a frozen `prefix` gradients stop there, and cells of `after` inside it are left out.
+    """
+    *kept, last = trunk(network, x, after, prefix)
+    return [*kept, *run_tail(network, last)]
+
+
+def run_tail(network: RectifiedPocketNet, x: Tensor) -> tuple[Tensor, Tensor]:
+    """From the last cell's output to the map before the global convolution, and the embedding."""
+    final = network.tail[:2](x)
     global_convolution = network.tail[3]
     assert isinstance(global_convolution, nn.Conv2d)
     # PyTorch's gradient of the 7x7 depthwise weights costs as much as ten cells of the last stage.
     pooled = (torch.relu(final) * global_convolution.weight[:, 0]).sum(dim=(2, 3), keepdim=True)
-    return [*(kept[i] for i in after), final, network.tail[4:](pooled).flatten(1)]
+    return final, network.tail[4:](pooled).flatten(1)

@@ -52,7 +52,8 @@ class Recipe:
     at the end of each of `stages` equal parts; with `teacher_stages` those of a teacher trained here
     teach in turn (multi-step distillation), else its last. `faces` limits how many
     are used, zero for all. `freeze` is the fraction of the run at which the stem and so many cells
-    come to rest: on a CPU the first stage is half of a step's time.
+    come to rest: on a CPU the first stage is half of a step's time. The first `cell_by_cell` samples
+    train each cell alone between codes of the teacher's, which must be a PocketNet.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Recipe:
     late: Augmentation = field(default_factory=Augmentation)
     late_from: float = 1.0
     freeze: tuple[float, int] = (1.0, 0)
+    cell_by_cell: int = 0
     stages: int = 1
     teacher_stages: bool = False
     bn_momentum: float = 0.02
