@@ -18,6 +18,7 @@ from PIL import Image
 
 from export.__main__ import main
 from export.lfw import lfw_accuracy
+from pocketface import FaceRecognizer
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
 from pocketface.errors import InputError
@@ -119,11 +120,19 @@ def test_form_that_fails_its_check_is_not_written(tmp_path, small, capsys, monke
 
 
 @pytest.mark.parametrize("variant", ["s256", "m128", "m256"])
-def test_variants(tmp_path, variant):
-    network = settle(pocketnet(variant))
-    torch.save(network.state_dict(), tmp_path / "net.pth")
-    assert main([str(tmp_path / "net.pth"), "--out", str(tmp_path), "--only", "onnx-fp32,tflite-fp32"]) == 0
-    assert from_file(tmp_path / "net.fp32.onnx").card.output.dim == int(variant[1:])
+def test_variants_in_every_form_decide_alike(tmp_path, variant, photos):
+    """Full int8 is left out: it is refused for networks with PReLU."""
+    torch.save(settle(pocketnet(variant)).state_dict(), tmp_path / "net.pth")
+    forms = "onnx-fp32,tflite-fp32,tflite-fp16,tflite-int8w"
+    assert main([str(tmp_path / "net.pth"), "--out", str(tmp_path), "--only", forms]) == 0
+    pair = [photos / "eileen-collins.jpg", photos / "grace-hopper.jpg"]
+    similarities = []
+    for file in FILES:
+        model = from_file(tmp_path / f"net.{file}")
+        assert model.card.output.dim == int(variant[1:])
+        recognizer = FaceRecognizer(embedder=model.path, threads=1)
+        similarities.append(recognizer.verify(*pair, threshold=0.5).similarity)
+    assert max(similarities) - min(similarities) < 0.01
 
 
 def test_detector_goes_the_same_way(tmp_path, pictures):
