@@ -1,11 +1,12 @@
 """What each candidate operation of the search costs on this machine: a table for `training.search`.
 
-    python -m benchmarks.operations --out operations.json [--rectified]
+    python -m benchmarks.operations --out operations.json [--rectified] [--arm FOLDER]
 
 Every operation is exported alone (batch norms folded, PReLU in its exact ReLU form, a rectified
 operation with the ReLU that its node ends in), eight of it in one graph so that entering and leaving
 the runtime and its layout counts little, and runs on ONNX Runtime with one thread, all graphs
 interleaved in one process. The cost is an eighth of the median CPU time of the thread, in milliseconds.
+With `--arm` it is an eighth of the instructions on an emulated Cortex-A72 (`benchmarks.arm` makes FOLDER).
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.arm.board import Board, count_instructions
 from export.rewrite import FOR_ONNX_RUNTIME, rewrite
 from pocketface.engines import get
-from pocketface.engines.protocol import Session
+from pocketface.errors import PocketfaceError
 from training.networks.operations import operation as prelu_operation
 from training.networks.rectified import operation as rectified_operation
 from training.search.latency import key, places
@@ -53,8 +55,8 @@ class _Copies(nn.Module):
         return x
 
 
-def session(name: str, channels: int, size: int, stride: int, rectified: bool) -> Session:
-    """Copies of one operation as a graph, float32 `(1, channels, size, size)` in."""
+def graph(name: str, channels: int, size: int, stride: int, rectified: bool) -> bytes:
+    """Copies of one operation as an ONNX graph, float32 `(1, channels, size, size)` in."""
     module = _Copies(name, channels, stride, rectified)
     for layer in module.modules():
         if isinstance(layer, nn.PReLU):
@@ -69,12 +71,12 @@ def session(name: str, channels: int, size: int, stride: int, rectified: bool) -
             output_names=["y"],
             dynamo=False,
         )
-        graph, _ = rewrite(onnx.load(str(file)), FOR_ONNX_RUNTIME)
-    return get("onnxruntime").load(graph.SerializeToString(), threads=1)
+        model, _ = rewrite(onnx.load(str(file)), FOR_ONNX_RUNTIME)
+    return bytes(model.SerializeToString())
 
 
-def measure(channels: int, cells: int, rectified: bool, runs: int) -> dict[str, float]:
-    """Milliseconds of each operation wherever a network of so many channels and cells has one."""
+def graphs(channels: int, cells: int, rectified: bool) -> dict[str, bytes]:
+    """Each operation wherever a network of so many channels and cells has one, by the table's key."""
     wanted: dict[str, tuple[str, int, int, int]] = {}
     for place in places(channels, cells):
         spots = [(place.size, 1)]
@@ -85,19 +87,34 @@ def measure(channels: int, cells: int, rectified: bool, runs: int) -> dict[str, 
                 if name != "skip" or stride == 2:
                     spot = (name, place.channels, size, stride)
                     wanted[key(*spot)] = spot
-    sessions = {k: session(*spot, rectified) for k, spot in tqdm(wanted.items(), desc="export", disable=None)}
+    return {k: graph(*spot, rectified) for k, spot in tqdm(wanted.items(), desc="export", disable=None)}
+
+
+def milliseconds(models: dict[str, bytes], runs: int) -> dict[str, float]:
+    """Median CPU time of one copy in each graph, on one thread of this machine."""
+    engine = get("onnxruntime")
+    sessions = {k: engine.load(model, threads=1) for k, model in models.items()}
     rng = np.random.default_rng(0)
-    feeds = {
-        k: {"x": rng.random((1, c, size, size), dtype=np.float32)} for k, (_, c, size, _) in wanted.items()
-    }
-    times: dict[str, list[float]] = {k: [] for k in wanted}
+    times: dict[str, list[float]] = {k: [] for k in models}
     for _ in tqdm(range(runs), desc="measure", disable=None):
-        for k, s in sessions.items():
-            s.run(feeds[k])
+        for k, session in sessions.items():
+            _, c, size, _ = k.split("/")
+            feed = {"x": rng.random((1, int(c), int(size), int(size)), dtype=np.float32)}
+            session.run(feed)
             start = time.thread_time()
-            s.run(feeds[k])
+            session.run(feed)
             times[k].append(1e3 * (time.thread_time() - start))
     return {k: round(statistics.median(v) / COPIES, 5) for k, v in times.items()}
+
+
+def instructions(models: dict[str, bytes], board: Board) -> dict[str, float]:
+    """Millions of instructions of one copy in each graph, on the emulated board."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{index}.onnx" for index in range(len(models))]
+        for path, model in zip(paths, models.values(), strict=True):
+            path.write_bytes(model)
+        counts = count_instructions(board, "graphs", [str(path) for path in paths])
+    return {k: round(count / 1e6 / COPIES, 5) for k, (count, _) in zip(models, counts, strict=True)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,11 +127,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--channels", type=int, default=16, help="channels of the first cells' nodes")
     parser.add_argument("--cells", type=int, default=18, help="cells, three of which reduce")
     parser.add_argument("--runs", type=int, default=50, help="timed runs of each operation")
+    parser.add_argument("--arm", type=Path, help="folder of benchmarks.arm: count on its Cortex-A72")
     a = parser.parse_args(arguments)
+    models = graphs(a.channels, a.cells, a.rectified)
+    kind = "rectified" if a.rectified else "PReLU"
+    try:
+        costs = (
+            instructions(models, Board(a.arm.resolve(), "cortex-a72"))
+            if a.arm
+            else milliseconds(models, a.runs)
+        )
+    except PocketfaceError as error:
+        print(f"benchmarks.operations: {error}", file=sys.stderr)
+        return 2
     table = {
-        "target": f"ONNX Runtime, one thread, {'rectified' if a.rectified else 'PReLU'} operations",
-        "unit": "ms",
-        "costs": measure(a.channels, a.cells, a.rectified, a.runs),
+        "target": f"ONNX Runtime, one thread{', Cortex-A72' if a.arm else ''}, {kind} operations",
+        "unit": "million instructions" if a.arm else "ms",
+        "costs": costs,
     }
     a.out.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     return 0

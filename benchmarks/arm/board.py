@@ -75,6 +75,7 @@ class Board:
                 "ORT_DISABLE_TELEMETRY": "1",
                 **{name: os.environ[name] for name in ("POCKETFACE_MODELS",) if name in os.environ},
             },
+            cwd=self.folder,  # `-m` looks there first: not in a checkout
             capture_output=True,
             text=True,
             check=False,
@@ -138,6 +139,36 @@ def make(folder: Path, wheel: Path, *, packages: Sequence[str] = PACKAGES) -> No
         _call([sys.executable, "-m", "pip", "install", *options, *packages])
     shutil.rmtree(site / "pocketface", ignore_errors=True)
     shutil.unpack_archive(wheel, site, "zip")
+
+
+def count_instructions(board: Board, action: str, paths: Sequence[str]) -> list[tuple[int, int]]:
+    """Executed instructions, and dot products among them, of one run of each graph.
+
+    Args:
+        board: where to run.
+        action: of `guest.py`: `count` for embedders, `graphs` for any ONNX graph.
+        paths: absolute paths of the graphs.
+
+    Raises:
+        BoardError: the board failed.
+    """
+    done = board.run([str(HERE / "guest.py"), action, *paths], count=True)
+    marks = {}
+    for line in done.stderr.splitlines():
+        match line.split():
+            case ["icount", tag, instructions, dots]:
+                marks[int(tag)] = int(instructions), int(dots)
+    if done.returncode != 0 or len(marks) != 2 * len(paths):
+        raise BoardError(f"{board.cpu}: counting failed: {last_line(done)}")
+    return [
+        (marks[2 * i + 1][0] - marks[2 * i][0], marks[2 * i + 1][1] - marks[2 * i][1])
+        for i in range(len(paths))
+    ]
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The last thing that a process said."""
+    return ((done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"])[-1]
 
 
 def build_wheel(folder: Path) -> Path:

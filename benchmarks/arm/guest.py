@@ -1,7 +1,8 @@
 """What runs on the emulated board and, for comparison, on this machine; needs only the installed package.
 
-`guest.py embed DETECTOR PHOTO MODEL...` prints one JSON object: embeddings of the photo's face by file.
+`guest.py embed DETECTOR PHOTO PHOTO MODEL...` prints one JSON object: embeddings of four faces by file.
 `guest.py count MODEL...` embeds the self-test's face once between two marks of `icount.c` for each model.
+`guest.py graphs FILE...` does the same with any ONNX graph of one fixed float32 input.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import os
 import sys
 from pathlib import Path
 
-from pocketface import golden, images, registry
+import numpy as np
+
+from pocketface import engines, golden, images, registry
 from pocketface.align import align
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
@@ -21,24 +24,28 @@ MARK = 0x7E000000
 
 
 def main() -> None:
-    """Run one of the two actions."""
+    """Run one of the actions."""
     action, *rest = sys.argv[1:]
     if action == "embed":
-        print(json.dumps(embed(Path(rest[0]), Path(rest[1]), [Path(p) for p in rest[2:]])))
+        detector, first, second, *models = (Path(path) for path in rest)
+        print(json.dumps(embed(detector, [first, second], models)))
     else:
+        act = count if action == "count" else run_graph
         for tag, path in enumerate(rest):
-            count(tag, Path(path))
+            act(tag, Path(path))
 
 
-def embed(detector: Path, photo: Path, models: list[Path]) -> dict[str, list[float]]:
-    """Embeddings of the photo's first face."""
-    image = images.load(photo)
-    face = FaceDetector(registry.find(detector, task="detect"), threads=1).detect(image)[0]
-    crop = align(image, face.landmarks)[None]
+def embed(detector: Path, photos: list[Path], models: list[Path]) -> dict[str, list[list[float]]]:
+    """Embeddings of each photo's first face, the self-test's and its mirror image, by the graph's file."""
+    finder = FaceDetector(registry.find(detector, task="detect"), threads=1)
+    crops = [golden.crop(), np.ascontiguousarray(golden.crop()[:, ::-1])]
+    for photo in photos:
+        image = images.load(photo)
+        crops.append(align(image, finder.detect(image)[0].landmarks))
     result = {}
     for path in models:
-        vectors, _ = Embedder(registry.find(path, task="embed"), threads=1).embed(crop)
-        result[path.name] = vectors[0].tolist()
+        vectors, _ = Embedder(registry.find(path, task="embed"), threads=1).embed(np.stack(crops))
+        result[path.name] = vectors.tolist()
     return result
 
 
@@ -50,6 +57,19 @@ def count(tag: int, path: Path) -> None:
     embedder.embed(crop)
     mark(2 * tag)
     embedder.embed(crop)
+    mark(2 * tag + 1)
+
+
+def run_graph(tag: int, path: Path) -> None:
+    """One run between the marks 2 tag and 2 tag + 1, after two to warm up."""
+    session = engines.get("onnxruntime").load(path.read_bytes(), threads=1)
+    [wanted] = session.inputs
+    shape = tuple(int(side or 1) for side in wanted.shape)
+    feed = {wanted.name: np.random.default_rng(0).random(shape, dtype=np.float32)}
+    session.run(feed)
+    session.run(feed)
+    mark(2 * tag)
+    session.run(feed)
     mark(2 * tag + 1)
 
 
