@@ -9,6 +9,7 @@ from pocketface.cards import Accuracy
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
 from pocketface.registry import Model
+from pocketface.threads import usable_cpus
 
 
 def lfw_accuracy(model: Model, folder: Path) -> Accuracy:
@@ -32,7 +33,8 @@ def lfw_accuracy(model: Model, folder: Path) -> Accuracy:
     pairs = lfw.load(folder, aligned=False)
     detector = FaceDetector(registry.default("detect"), threads=1)
     source = CropSource(pairs.pictures, pairs.digest(), detector, default_folder())
-    made = embeddings.embed(source, Embedder(model, threads=1), mirror=False)
+    jobs = min(usable_cpus(), source.blocks)
+    made = embeddings.embed(source, Embedder(model, threads=1), mirror=False, jobs=jobs)
     accuracy = metrics.summarise(embeddings.score(pairs, made), replicates=0).accuracy
     assert accuracy is not None  # LFW has folds
     return Accuracy(
