@@ -86,12 +86,9 @@ class Hints(nn.Module):
         ]
 
     def against(self, student: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
-        """One loss a hint, against maps of the teacher that are normalised already.
-
-        The student may give only its last maps, when those before are frozen.
-        """
-        gone = len(self.maps) - len(student)
-        return [F.mse_loss(self.maps[i](s), targets[i]) for i, s in enumerate(student, start=gone)]
+        """One loss a hint, against maps of the teacher that are normalised already."""
+        pairs = zip(self.maps, student, targets, strict=True)
+        return [F.mse_loss(linear(s), target) for linear, s, target in pairs]
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
         """One loss a hint; maps `(n, c, h, w)`, teacher and student of the same height and width."""

@@ -144,12 +144,11 @@ class Trainer:
         self.network = build_student(recipe).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.samples, self.steps, self.seconds = 0, 0, 0.0
-        self.prefix: kernels.Prefix | None = None
         self.quick = self.device.type == "cpu" and kernels.available()
         self.halves: Halves | None = None
         if halves:
-            if not self.quick or not isinstance(self.network, RectifiedPocketNet) or recipe.freeze[1]:
-                raise ValueError("halves are for the rectified network on a CPU with g++, without a freeze")
+            if not self.quick or not isinstance(self.network, RectifiedPocketNet):
+                raise ValueError("halves are for the rectified network on a CPU with g++")
             self.halves = Halves(self.network, recipe.student_hints)
         channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
         self.hints = losses.Hints(
@@ -189,7 +188,7 @@ class Trainer:
             if self.halves and torch.is_grad_enabled():
                 *kept, last = self.halves.trunk(x)
                 return [*kept, *kernels.run_tail(self.network, last)]
-            return kernels.stages(self.network, x, self.recipe.student_hints, self.prefix)
+            return kernels.stages(self.network, x, self.recipe.student_hints)
         if not self.recipe.student_hints:
             return [self.network(x)]
         stages: list[Tensor] = self.network.stages(x, self.recipe.student_hints)  # type: ignore[operator]
@@ -237,8 +236,7 @@ class Trainer:
         if batch.maps:
             start, end = weights.hints
             weight = start * (end / start) ** self.progress
-            gone = len(batch.maps) - len(maps)
-            for index, loss in enumerate(self.hints(maps, batch.maps), start=gone):
+            for index, loss in enumerate(self.hints(maps, batch.maps)):
                 terms[f"hint{index}"] = loss.detach()
                 total = total + weight * loss
         if batch.embeddings.numel():
@@ -266,9 +264,6 @@ class Trainer:
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One update; returns the terms of the loss, before it."""
         self.network.train()
-        since, cells = self.recipe.freeze
-        if cells and self.progress >= since and not self.prefix and self.quick:
-            self._freeze(cells)
         batch = Batch(
             batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True),
             [m.to(self.device, non_blocking=True) for m in batch.maps],
@@ -284,39 +279,15 @@ class Trainer:
         if self.halves:
             self.halves.backward()
         factor = self.rate_factor()
-        leaving = self._leaving()
-        before = [p.detach().clone() for p in leaving]
         for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
             optimiser.step()
-        if leaving:
-            # What will freeze has its own cosine, so that its steps are small when it does.
-            part = 0.5 * (1 + math.cos(math.pi * self.progress / self.recipe.freeze[0]))
-            with torch.no_grad():
-                torch._foreach_lerp_(leaving, before, 1 - min(1.0, part / factor))
         self.samples += len(batch.images)
         self.steps += 1
         if self.steps % AVERAGE_EVERY == 0:
             self._average()
         return terms
-
-    def _early(self) -> tuple[str, ...]:
-        """How the names of stem and cells that are to freeze begin."""
-        return "stem.", *(f"cells.{index}." for index in range(self.recipe.freeze[1]))
-
-    def _leaving(self) -> list[Tensor]:
-        """The weights that will freeze, until they do."""
-        if not self.recipe.freeze[1] or self.prefix or not self.quick:
-            return []
-        return [p for k, p in self.network.named_parameters() if k.startswith(self._early())]
-
-    def _freeze(self, cells: int) -> None:
-        """Stem and first cells take their averaged weights, and keep them."""
-        assert isinstance(self.network, RectifiedPocketNet)
-        state = {k: v for k, v in self.average.items() if k.startswith(self._early())}
-        self.network.load_state_dict(state, strict=False)
-        self.prefix = kernels.Prefix(self.network, cells)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -368,7 +339,6 @@ class Trainer:
                 "arcface": self.arcface.state_dict(),
                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                 "counts": (self.samples, self.steps, self.seconds),
-                "frozen": len(self.prefix.cells) if self.prefix else 0,
                 "rng": torch.get_rng_state(),
             },
             temporary,
@@ -379,9 +349,6 @@ class Trainer:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
-        if state.get("frozen") and self.recipe.freeze[1]:
-            assert isinstance(self.network, RectifiedPocketNet)
-            self.prefix = kernels.Prefix(self.network, state["frozen"])
         self.hints.load_state_dict(state["hints"])
         if self.recipe.losses.arcface:
             self.arcface.load_state_dict(state["arcface"])

@@ -44,7 +44,6 @@ RECIPE = replace(
     minutes=0,
     samples=64,
     batches=((0, 4), (16, 8)),
-    freeze=(1.0, 0),
     cell_by_cell=0,
     augmentation=Augmentation(),
     late=Augmentation(harden=0.5),
@@ -113,19 +112,6 @@ def test_a_killed_run_goes_on_exactly(faces: list[Face], tmp_path: Path) -> None
     assert second.samples == whole.samples
     for key, value in whole.network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[key], value, msg=key)
-
-
-def test_a_frozen_prefix_stays(faces: list[Face], tmp_path: Path) -> None:
-    run = trainer(replace(RECIPE, samples=12, freeze=(0.0, 2)), faces, tmp_path)
-    if not run.quick:
-        pytest.skip("needs the kernels")
-    before = {k: v.clone() for k, v in run.average.items()}
-    for _ in run.run(1e9):
-        pass
-    after = run.network.state_dict()
-    same = {k for k in before if torch.equal(before[k], after[k])}
-    assert {k for k in before if k.startswith(("stem.", "cells.0.", "cells.1."))} <= same
-    assert "cells.2.preproc1.conv.weight" not in same
 
 
 def test_recipes_are_named_apart_and_hints_fit() -> None:

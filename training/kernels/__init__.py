@@ -6,7 +6,6 @@ thread; values and gradients agree to float32's precision.
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import functools
 import hashlib
@@ -21,7 +20,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.networks.operations import Pool
 from training.networks.rectified import Linear, RectifiedCell, RectifiedPocketNet, Separable
@@ -199,66 +197,23 @@ def run_cell(cell: RectifiedCell, older: Tensor, newer: Tensor) -> Tensor:
     return torch.cat(states[2:], dim=1)
 
 
-class Prefix(nn.Module):
-    """A frozen copy of stem and first cells, batch norms folded: `(n, 3, h, w)` to two outputs."""
-
-    def __init__(self, network: RectifiedPocketNet, cells: int) -> None:
-        super().__init__()
-        self.stem = copy.deepcopy(network.stem)
-        self.cells = nn.ModuleList(copy.deepcopy(cell) for cell in network.cells[:cells])
-        self.eval().requires_grad_(False)
-        convolution, norm = self.stem[0], self.stem[1]
-        assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        self.stem[0] = fuse_conv_bn_eval(convolution, norm)
-        self.stem[1] = nn.Identity()
-        for module in self.cells.modules():
-            if isinstance(module, Separable):
-                module.pointwise = fuse_conv_bn_eval(module.pointwise, module.bn)
-                module.bn = nn.Identity()  # type: ignore[assignment]
-            elif isinstance(module, Linear):
-                module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-                module.bn = nn.Identity()  # type: ignore[assignment]
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the module to `x`."""
-        older = newer = self.stem(x)
-        for cell in self.cells:
-            older, newer = newer, cell(older, newer)
-        return older, newer
-
-
-def trunk(
-    network: RectifiedPocketNet, x: Tensor, after: Sequence[int], prefix: Prefix | None = None
-) -> list[Tensor]:
+def trunk(network: RectifiedPocketNet, x: Tensor, after: Sequence[int]) -> list[Tensor]:
     """Outputs of the cells in `after`, and of the last cell."""
-    first = len(prefix.cells) if prefix else 0
-    if prefix:
-        older, newer = prefix(x)
-    else:
-        stem_conv, stem_bn, _ = network.stem
-        assert isinstance(stem_bn, nn.BatchNorm2d)
-        older = newer = node((stem_bn,), stem_conv(x))
+    stem_conv, stem_bn, _ = network.stem
+    assert isinstance(stem_bn, nn.BatchNorm2d)
+    older = newer = node((stem_bn,), stem_conv(x))
     kept: dict[int, Tensor] = {}
     for index, cell in enumerate(network.cells):
-        if index < first:
-            continue
         assert isinstance(cell, RectifiedCell)
         older, newer = newer, run_cell(cell, older, newer)
         if index in after:
             kept[index] = newer
-    return [*(kept[i] for i in after if i >= first), newer]
+    return [*(kept[i] for i in after), newer]
 
 
-def stages(
-    network: RectifiedPocketNet, x: Tensor, after: Sequence[int], prefix: Prefix | None = None
-) -> list[Tensor]:
-    """What `network.stages(x, after)` gives in training mode, faster.
-
-    With a frozen `prefix` gradients stop there, and cells of `after` inside it are left out.
-    """
-    *kept, last = trunk(network, x, after, prefix)
+def stages(network: RectifiedPocketNet, x: Tensor, after: Sequence[int]) -> list[Tensor]:
+    """What `network.stages(x, after)` gives in training mode, faster."""
+    *kept, last = trunk(network, x, after)
     return [*kept, *run_tail(network, last)]
 
 

@@ -45,15 +45,12 @@ class Recipe:
     """A run; `minutes` or `samples` is its budget, along which every schedule runs.
 
     `student_hints` are the student's cells whose outputs regress the teacher's maps, in their
-    order; the map before the global convolution comes after them. `batches` are pairs of a number
-    of samples and the batch size from there on. From the
-    fraction `late_from` of the run on, pictures are augmented as `late` says. A run keeps its
-    averaged weights
-    at the end of each of `stages` equal parts; with `teacher_stages` those of a teacher trained here
-    teach in turn (multi-step distillation), else its last. `faces` limits how many
-    are used, zero for all. `freeze` is the fraction of the run at which the stem and so many cells
-    come to rest: on a CPU the first stage is half of a step's time. The first `cell_by_cell` samples
-    train each cell alone between codes of the teacher's, which must be a PocketNet.
+    order; the map before the global convolution comes after them. The first `cell_by_cell` samples
+    train each cell alone between codes of the teacher's, which must be a PocketNet. `batches` are
+    pairs of a number of samples and the batch size from there on. From the fraction `late_from` of
+    the run on, pictures are augmented as `late` says. A run keeps its averaged weights at the end of
+    each of `stages` equal parts; with `teacher_stages` those of a teacher trained here teach in turn
+    (multi-step distillation), else its last. `faces` limits how many are used, zero for all.
     """
 
     name: str
@@ -68,7 +65,6 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     late: Augmentation = field(default_factory=Augmentation)
     late_from: float = 1.0
-    freeze: tuple[float, int] = (1.0, 0)
     cell_by_cell: int = 0
     stages: int = 1
     teacher_stages: bool = False
