@@ -295,6 +295,16 @@ def test_official_network(official):
     assert np.abs(expected - found).max() < 5e-6
 
 
+def test_official_network_for_int8(official):
+    after, reports = rules.rewrite(official, FOR_INT8)
+    applied = {report.rule: report.applied for report in reports}
+    assert applied["split_wide_depthwise"] == 3
+    assert applied["join_sums"] == 48
+    x = ((own_pictures((112, 112))[:1].astype(np.float32) - 127.5) / 127.5).transpose(0, 3, 1, 2)
+    (expected,), (found,) = run_onnx(official, x), run_onnx(after, x)
+    assert np.abs(expected - found).max() < 5e-6
+
+
 def test_mobile_face_net_of_insightface(shared):
     before = onnx.load(shared / "models" / "peers" / "w600k_mbf.onnx")
     after, _ = rules.rewrite(before, FOR_ONNX_RUNTIME)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import platform
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -88,26 +89,33 @@ def test_the_tuned_form_is_taken_on_the_processor_it_was_tuned_on(folder, tiny):
 
 
 @pytest.mark.parametrize(
-    ("machine", "features", "file"),
+    ("machine", "board", "kind"),
     [
-        ("x86_64", "avx2", "tiny.onnx"),
-        ("AMD64", "", "tiny.onnx"),
-        ("aarch64", "fp asimd", "tiny.fp16.tflite"),
-        ("aarch64", "fp asimd asimddp", "tiny.int8.tflite"),
-        ("riscv64", "", "tiny.onnx"),
+        ("x86_64", "a76", "x86-64"),
+        ("AMD64", "a76", "x86-64"),
+        ("aarch64", "a72", "arm64"),
+        ("aarch64", "a76", "arm64-dotprod"),
+        ("arm64", "none", "arm64"),
+        ("riscv64", "a76", "riscv64"),
     ],
 )
-def test_the_default_form_is_what_cards_call_the_fastest_here(
-    folder, tiny, monkeypatch, tmp_path, machine, features, file
-):
+def test_kinds_of_processors(monkeypatch, machine, board, kind):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    texts = Path(__file__).resolve().parents[2] / "benchmarks" / "arm"
+    assert tuning.processor(texts / f"cpuinfo.{board}") == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [("arm64", "tiny.fp16.tflite"), ("arm64-dotprod", "tiny.int8.tflite"), ("x86-64", "tiny.onnx")],
+)
+def test_the_default_form_is_what_cards_call_the_fastest_here(folder, tiny, monkeypatch, kind, file):
     """No card claims x86-64: there the most exact form is taken."""
     tiny.put(folder, tiny.embedder(), "tiny.onnx")
-    for precision, kind in (("fp16", "arm64"), ("int8", "arm64-dotprod")):
-        speed = Speed((kind,), 2.0)
+    for precision, processor in (("fp16", "arm64"), ("int8", "arm64-dotprod")):
+        speed = Speed((processor,), 2.0)
         tiny.put(folder, b"graph", f"tiny.{precision}.tflite", precision=precision, speed=speed)
-    (tmp_path / "cpuinfo").write_text(f"processor: 0\nFeatures\t: {features}\n")
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(tuning.processor, "__defaults__", (tmp_path / "cpuinfo",))
+    monkeypatch.setattr(tuning, "processor", lambda: kind)
     assert registry.find("tiny").card.file == file
     assert registry.find("tiny", suffixes=frozenset({".onnx"})).card.file == "tiny.onnx"
 
