@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,7 +111,8 @@ def _measure(
     script = str(HERE / "guest.py")
     paths = [str(model.path.resolve()) for model in models]
     embed = [script, "embed", *(str(path.resolve()) for path in (detector.path, *photos)), *paths]
-    here = subprocess.run([sys.executable, *embed], capture_output=True, text=True, check=False)
+    checkout = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    here = subprocess.run([sys.executable, *embed], env=checkout, capture_output=True, text=True, check=False)
     if here.returncode != 0:
         raise BoardError(f"this machine failed: {last_line(here)}")
     ours = json.loads(here.stdout)
