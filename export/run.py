@@ -16,7 +16,7 @@ from export.forms import FORMS, Form, Job, to_inputs
 from export.heldout import operating_points
 from export.lfw import lfw_accuracy
 from export.source import Source, read_source
-from export.verify import Parity, Runner, latencies, parity, runner
+from export.verify import Parity, Runner, fastest_of, latencies, parity, runner
 from pocketface import golden, tuning
 from pocketface.atomic import replacing
 from pocketface.cards import Accuracy, InputSpec, ModelCard, OutputSpec, Speed
@@ -146,8 +146,11 @@ def _finish(
     elif item.form.precision == "int8" and contract.thresholds:
         contract = replace(contract, source=f"{contract.source}; thresholds measured with fp32")
     fastest = list(contract.fastest_on.get(item.name, []))
-    if machine not in {name for names in contract.fastest_on.values() for name in names} and (
-        item.milliseconds == min(b.milliseconds for b in built if b.passes)
+    told = {name for names in contract.fastest_on.values() for name in names}
+    passed = [b for b in built if b.passes]
+    if (
+        machine not in told
+        and item is passed[fastest_of([(b.form.precision, b.milliseconds) for b in passed])]
     ):
         fastest.insert(0, machine)
     # By default one form is chosen by the registry; the network as a whole is what is recommended.

@@ -18,6 +18,7 @@ from PIL import Image
 
 from export.__main__ import main
 from export.lfw import lfw_accuracy
+from export.verify import fastest_of
 from pocketface import FaceRecognizer
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
@@ -60,6 +61,12 @@ def test_every_form_runs_in_the_runtime(exported, small_rectified, faces, file):
         x = torch.from_numpy((faces[:2].astype(np.float32) - 127.5) / 127.5).permute(0, 3, 1, 2)
         expected = torch.nn.functional.normalize(small_rectified(x)).numpy()
     assert (found * expected).sum(1).min() > 0.995
+
+
+def test_a_less_exact_form_must_be_a_tenth_faster():
+    assert fastest_of([("int8", 9.5), ("fp32", 10.0)]) == 1
+    assert fastest_of([("fp32", 10.0), ("fp32", 9.9), ("int8", 9.5)]) == 1
+    assert fastest_of([("int8", 8.5), ("fp16", 9.5), ("fp32", 10.0)]) == 0
 
 
 def test_cards(exported):
