@@ -58,12 +58,13 @@ class CellByCell(nn.Module):
         """The loss, a number, and its terms; `maps` are the teacher's, all cells and the last."""
         targets = self.hints.normalized(maps)
         codes = [F.relu(code(t)) for code, t in zip(self.codes, targets, strict=False)]
+        quick = x.device.type == "cpu" and kernels.available()
         stem = self.network.stem(x)
         older, newer, outputs = stem, stem, []
         total = x.new_zeros(())
         for cell, code in zip(self.network.cells, codes, strict=True):
             assert isinstance(cell, RectifiedCell)
-            output = kernels.run_cell(cell, older, newer) if kernels.available() else cell(older, newer)
+            output = kernels.run_cell(cell, older, newer) if quick else cell(older, newer)
             outputs.append(output)
             spread = code.detach().var().clamp_min(1e-4)
             apart = F.mse_loss(output, code.detach()) + PULL * F.mse_loss(code, output.detach())
@@ -83,7 +84,7 @@ class Beginning:
     def __init__(self, trainer: Trainer, batches: Batches, widths: Sequence[int]) -> None:
         assert isinstance(trainer.network, RectifiedPocketNet)
         self.trainer, self.batches = trainer, batches
-        self.model = CellByCell(trainer.network, widths)
+        self.model = CellByCell(trainer.network, widths).to(trainer.device)
         how = trainer.recipe.optimiser
         chosen = [p for p in self.model.parameters() if is_matrix(p)]
         known = {id(p) for p in chosen}
@@ -94,13 +95,13 @@ class Beginning:
         ]
         self.samples = 0
         if self.checkpoint.is_file():
-            state = torch.load(self.checkpoint, weights_only=True)
+            state = torch.load(self.checkpoint, map_location=trainer.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
             self.samples = state["samples"]
         else:
-            self.model.hints.calibrate(batches.make(0, 64).maps)
+            self.model.hints.calibrate([m.to(trainer.device) for m in batches.make(0, 64).maps])
 
     @property
     def checkpoint(self) -> Path:
@@ -125,6 +126,7 @@ class Beginning:
         began = saved = time.monotonic()
         self.model.train()
         for batch in self.batches.stream(self.samples, 0):
+            batch = batch.to(self.trainer.device)
             total, terms = self.model(batch.images, batch.maps, batch.embeddings)
             for optimiser in self.optimisers:
                 optimiser.zero_grad()
@@ -163,7 +165,9 @@ def begin(
     network = trainer.network
     assert isinstance(network, RectifiedPocketNet)
     with torch.no_grad():
-        outputs = network.eval().stages(torch.zeros(1, 3, 112, 112), range(len(network.cells)))
+        outputs = network.eval().stages(
+            torch.zeros(1, 3, 112, 112, device=trainer.device), range(len(network.cells))
+        )
     widths = [output.shape[1] for output in outputs[:-2]]
     everything = exposing_all(spec, widths)
     graph = trainer.out.parent / f"teacher-{everything.name}.onnx"

@@ -46,6 +46,16 @@ class Batch:
     labels: Tensor
     head: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device, the images channels last."""
+        return Batch(
+            self.images.to(device, memory_format=torch.channels_last, non_blocking=True),
+            [m.to(device, non_blocking=True) for m in self.maps],
+            self.embeddings.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.head.to(device, non_blocking=True),
+        )
+
 
 class Batches:
     """Batches from a sample's number on; which pictures a sample takes depends on nothing else."""
@@ -264,13 +274,7 @@ class Trainer:
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One update; returns the terms of the loss, before it."""
         self.network.train()
-        batch = Batch(
-            batch.images.to(self.device, memory_format=torch.channels_last, non_blocking=True),
-            [m.to(self.device, non_blocking=True) for m in batch.maps],
-            batch.embeddings.to(self.device, non_blocking=True),
-            batch.labels.to(self.device, non_blocking=True),
-            batch.head.to(self.device, non_blocking=True),
-        )
+        batch = batch.to(self.device)
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
