@@ -4,7 +4,7 @@ XNNPACK has depthwise kernels of up to 25 taps; what is larger, such as 7x7, tak
 that costs ten times as much. A sum over taps may be cut anywhere; the pointwise that follows adds
 the parts up:
 
-    D = D_1 + D_2 + D_3 + D_4         each tap in one part, the upper or lower, left or right rows
+    D = D_1 + D_2 + D_3 + D_4         each tap in one part: upper left, upper right, lower left, lower right
     W D(x) = [W W W W] [D_1(x); D_2(x); D_3(x); D_4(x)]
 
 Each part reaches to the middle of the kernel, so that it needs no negative padding.

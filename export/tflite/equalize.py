@@ -122,7 +122,7 @@ class _Equalizer:
             self.convs[node] = conv(node)
             return
         data = [value for value in node.inputs if value in self.first]
-        if node.op_type not in _CHANNELWISE:
+        if node.op_type not in _CHANNELWISE or (node.op_type == "Add" and len(data) < 2):
             self.fixed.update([result, *data])
         elif node.op_type == "Concat":
             offset = self.first[result]
@@ -170,16 +170,16 @@ class _Equalizer:
         limits: dict[ir.Value, tuple[float, float]] = {}
         for value in self.first:
             users = value.consumers()
-            rectified = len(users) == 1 and users[0].op_type == "Relu" and not value.is_graph_output()
-            if rectified or value.name not in self.observed or value in self.graph.inputs:
+            fused = len(users) == 1 and users[0].op_type == "Relu" and not value.is_graph_output()
+            if fused or value.name not in self.observed or value in self.graph.inputs:
                 continue
-            seen = self.observed[str(value.name)]
+            producer = value.producer()
+            if producer is not None and producer.op_type in _SAME_STEP:
+                continue  # a concatenation has what its members have
             low, high = self._channels(value)
             if value in shifted:
                 low, high = np.zeros_like(low), high - low
-            elif value.producer() is not None and self._moves(value):
-                continue  # a concatenation has what its members have
-            if seen.low >= 0:  # rectified
+            elif self.observed[str(value.name)].low >= 0:  # rectified
                 low = np.zeros_like(low)
             extent[value] = np.minimum(low, 0.0), np.maximum(high, 0.0)
             before = limits.get(group[value], (0.0, 0.0))
@@ -197,10 +197,6 @@ class _Equalizer:
         scale[share == 0] = 1.0
         result: NDArray[np.float64] = scale[roots]
         return result
-
-    def _moves(self, value: ir.Value) -> bool:
-        producer = value.producer()
-        return producer is not None and producer.op_type in _SAME_STEP
 
     def _groups(self) -> dict[ir.Value, ir.Value]:
         """Which values have one step in int8."""
