@@ -87,13 +87,14 @@ const std::vector<float>& output(const Outputs& outputs, const std::string& name
 
 // The project's own detector: logits, and distances in strides from the cell's centre.
 void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns, std::vector<Face>& faces) {
-    constexpr double LOGIT = 0;  // of the score threshold 0.5
+    constexpr double THRESHOLD = 0.7;
+    const double logit = std::log(THRESHOLD / (1 - THRESHOLD));
     const std::size_t cells = std::size_t(rows) * columns;
     const auto& scores = output(outputs, "score", stride, cells);
     const auto& bbox = output(outputs, "bbox", stride, 4 * cells);
     const auto& kps = output(outputs, "kps", stride, 10 * cells);
     for (std::size_t cell = 0; cell < cells; cell++) {
-        if (scores[cell] < LOGIT) continue;
+        if (scores[cell] < logit) continue;
         const double x = cell % columns + 0.5, y = cell / columns + 0.5;
         Face face{};
         face.score = 1 / (1 + std::exp(-double(scores[cell])));

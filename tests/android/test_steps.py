@@ -16,6 +16,7 @@ from pocketface import FaceDetector, registry
 from pocketface.align import TEMPLATE, align
 from pocketface.decide import similarity, threshold_for
 from pocketface.decoders import decode_pocketface, suppress
+from pocketface.detect import SCORE_THRESHOLDS
 from pocketface.errors import ModelError, ThresholdError
 from pocketface.types import Threshold
 
@@ -110,7 +111,7 @@ def test_faces_are_decoded_alike(kotlin) -> None:
         outputs[f"score_{stride}"] = rng.normal(-1, 1.5, (1, 1, rows, columns)).astype(np.float32)
         outputs[f"bbox_{stride}"] = rng.uniform(0.5, 3, (1, 4, rows, columns)).astype(np.float32)
         outputs[f"kps_{stride}"] = rng.normal(0, 1, (1, 10, rows, columns)).astype(np.float32)
-    (candidates,) = decode_pocketface(outputs, 1, (height, width), 0.7)
+    (candidates,) = decode_pocketface(outputs, 1, (height, width), SCORE_THRESHOLDS["pocketface"])
     kept = suppress(candidates.boxes, candidates.scores, 0.4)
     landmarks = candidates.landmarks[kept].reshape(-1, 10)
     expected = np.concatenate([candidates.scores[kept, None], candidates.boxes[kept], landmarks], axis=1)
