@@ -6,7 +6,8 @@ ArcFace template, and give float32 `(n, d)` embeddings that are not normalised.
 
 from training.networks.genotypes import GENOTYPES, POCKETNET, Edge, Genotype, load_genotype
 from training.networks.iresnet import IResNet, iresnet
-from training.networks.pocketnet import VARIANTS, PocketNet, Variant, pocketnet
+from training.networks.layout import VARIANTS, Variant
+from training.networks.pocketnet import PocketNet, pocketnet
 from training.networks.rectified import RectifiedPocketNet, rectified
 from training.networks.resnet import CifarResNet, FaceResNet, resnet18, resnet56
 

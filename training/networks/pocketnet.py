@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from training.networks.genotypes import POCKETNET, Genotype
+from training.networks.layout import VARIANTS, Layout
 from training.networks.operations import FactorizedReduction, SeparableUnit, operation
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Channels of the first cells' nodes, number of cells, size of the embedding."""
-
-    channels: int
-    cells: int
-    embedding: int
-
-
-VARIANTS = {
-    "s128": Variant(16, 18, 128),
-    "s256": Variant(16, 18, 256),
-    "m128": Variant(32, 9, 128),
-    "m256": Variant(32, 9, 256),
-}
-
-
-def reduction_cells(cells: int) -> tuple[int, int, int]:
-    """The cells that halve the size and double the channels."""
-    return cells // 3, 2 * cells // 3, cells - 1
 
 
 class Cell(nn.Module):
@@ -71,8 +47,10 @@ class Cell(nn.Module):
         return torch.cat(states[2:], dim=1)
 
 
-class PocketNet(nn.Module):
+class PocketNet(Layout):
     """Float32 `(n, 3, 112, 112)`, RGB, `(x / 255 - 0.5) / 0.5`, to float32 `(n, embedding)`."""
+
+    map_at = 3
 
     def __init__(
         self,
@@ -81,21 +59,12 @@ class PocketNet(nn.Module):
         cells: int = 18,
         embedding: int = 128,
     ) -> None:
-        super().__init__()
         width = 4 * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width))
-        self.cells = nn.ModuleList()
-        older, newer, after_reduction = width, width, False
-        reductions = reduction_cells(cells)
-        for index in range(cells):
-            reduction = index in reductions
-            channels *= 2 if reduction else 1
-            self.cells.append(Cell(genotype, older, newer, channels, reduction, after_reduction))
-            nodes = len(genotype.nodes(reduction))
-            older, newer, after_reduction = newer, nodes * channels, reduction
+        stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width))
+        super().__init__(Cell, genotype, stem, channels, cells)
         self.tail = nn.Sequential(
-            nn.PReLU(newer),
-            nn.Conv2d(newer, 512, 1, bias=False),
+            nn.PReLU(self.width),
+            nn.Conv2d(self.width, 512, 1, bias=False),
             nn.BatchNorm2d(512),
             nn.PReLU(512),
             nn.Conv2d(512, 512, 7, groups=512, bias=False),
@@ -103,21 +72,6 @@ class PocketNet(nn.Module):
             nn.Conv2d(512, embedding, 1, bias=False),
             nn.BatchNorm2d(embedding),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the module to `x`."""
-        return self.stages(x, ())[-1]
-
-    def stages(self, x: Tensor, after: Sequence[int]) -> list[Tensor]:
-        """Outputs of the cells in `after`, the map before the global convolution, the embedding."""
-        older = newer = self.stem(x)
-        kept: dict[int, Tensor] = {}
-        for index, cell in enumerate(self.cells):
-            older, newer = newer, cell(older, newer)
-            if index in after:
-                kept[index] = newer
-        final = self.tail[:3](newer)
-        return [*(kept[i] for i in after), final, self.tail[3:](final).flatten(1)]
 
 
 def pocketnet(variant: str, genotype: Genotype = POCKETNET) -> PocketNet:

@@ -8,14 +8,12 @@ convolution. An int8 graph then has no operator left in float.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from training.networks.genotypes import POCKETNET, Genotype
+from training.networks.layout import VARIANTS, Layout
 from training.networks.operations import Pool
-from training.networks.pocketnet import VARIANTS, reduction_cells
 
 
 class Separable(nn.Module):
@@ -93,8 +91,10 @@ class RectifiedCell(nn.Module):
         return torch.cat(states[2:], dim=1)
 
 
-class RectifiedPocketNet(nn.Module):
+class RectifiedPocketNet(Layout):
     """Float32 `(n, 3, 112, 112)`, RGB, `(x / 255 - 0.5) / 0.5`, to float32 `(n, embedding)`."""
+
+    map_at = 2
 
     def __init__(
         self,
@@ -103,20 +103,11 @@ class RectifiedPocketNet(nn.Module):
         cells: int = 18,
         embedding: int = 128,
     ) -> None:
-        super().__init__()
         width = 4 * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.cells = nn.ModuleList()
-        older, newer, after_reduction = width, width, False
-        reductions = reduction_cells(cells)
-        for index in range(cells):
-            reduction = index in reductions
-            channels *= 2 if reduction else 1
-            self.cells.append(RectifiedCell(genotype, older, newer, channels, reduction, after_reduction))
-            nodes = len(genotype.nodes(reduction))
-            older, newer, after_reduction = newer, nodes * channels, reduction
+        stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        super().__init__(RectifiedCell, genotype, stem, channels, cells)
         self.tail = nn.Sequential(
-            nn.Conv2d(newer, 512, 1, bias=False),
+            nn.Conv2d(self.width, 512, 1, bias=False),
             nn.BatchNorm2d(512),
             nn.ReLU(),
             nn.Conv2d(512, 512, 7, groups=512, bias=False),
@@ -124,24 +115,6 @@ class RectifiedPocketNet(nn.Module):
             nn.Conv2d(512, embedding, 1, bias=False),
             nn.BatchNorm2d(embedding),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the module to `x`."""
-        return self.stages(x, ())[-1]
-
-    def stages(self, x: Tensor, after: Sequence[int]) -> list[Tensor]:
-        """Outputs of the cells in `after`, the map before the global convolution, the embedding.
-
-        The map is taken before its ReLU, for a linear target has negative values too.
-        """
-        older = newer = self.stem(x)
-        kept: dict[int, Tensor] = {}
-        for index, cell in enumerate(self.cells):
-            older, newer = newer, cell(older, newer)
-            if index in after:
-                kept[index] = newer
-        final = self.tail[:2](newer)
-        return [*(kept[i] for i in after), final, self.tail[2:](final).flatten(1)]
 
 
 def rectified(variant: str, genotype: Genotype = POCKETNET) -> RectifiedPocketNet:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from training.networks.pocketnet import VARIANTS
+from training.networks.layout import VARIANTS
 from training.search.faces import halves
 from training.search.latency import CostTable
 from training.search.run import Search, Settings, search

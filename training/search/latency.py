@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from training.networks.genotypes import Edge, Genotype
-from training.networks.pocketnet import reduction_cells
+from training.networks.layout import reduction_cells
 from training.search.supernet import CANDIDATES, NODES, edges
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.muon import Muon, is_matrix
-from training.networks.pocketnet import VARIANTS
+from training.networks.layout import VARIANTS
 from training.search.bilevel import first_order, second_order
 from training.search.derive import derive
 from training.search.draw import draw

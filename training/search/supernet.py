@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.networks.layout import reduction_cells
 from training.networks.operations import FactorizedReduction, SeparableUnit
 from training.networks.operations import operation as prelu_operation
-from training.networks.pocketnet import reduction_cells
 from training.networks.rectified import Linear
 from training.networks.rectified import operation as rectified_operation
 
