@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import contextlib
 import os
 import shutil
 import signal
@@ -89,11 +90,11 @@ def test_ray_with_a_worker_killed_and_an_interruption(recognizer, people, expect
         with recognizer.gallery(tmp_path / "people.db") as gallery:
 
             def kill_one(done, total):
-                workers = [
-                    process
-                    for process in psutil.Process().children(recursive=True)
-                    if "ray::_Worker" in "".join(process.cmdline())
-                ]
+                workers = []
+                for process in psutil.Process().children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile
+                        if "ray::_Worker" in "".join(process.cmdline()):
+                            workers.append(process)
                 if workers and not killed:
                     killed.append(workers[0].pid)
                     os.kill(workers[0].pid, signal.SIGKILL)
