@@ -103,18 +103,26 @@ def main() -> int:
         return 0
 
     faces = read_faces(folders, "train")
-    trainer = Trainer(recipe, faces, teacher, out, arguments.device, arguments.halves)
+    try:
+        trainer = Trainer(recipe, faces, teacher, out, arguments.device, arguments.halves)
+    except ValueError as error:
+        return fail(str(error))
+    seconds = 60 * arguments.minutes
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)
     if trainer.samples < recipe.cell_by_cell:
-        for row in begin(trainer, faces, TEACHERS[recipe.teacher], arguments.models or shared / "models"):
+        models, start = arguments.models or shared / "models", time.monotonic()
+        for row in begin(trainer, faces, TEACHERS[recipe.teacher], models, seconds):
             print(" ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+        seconds -= time.monotonic() - start
+        if trainer.samples < recipe.cell_by_cell or seconds <= 0:
+            return 0
     log = out / "log.csv"
     header = log.read_text(encoding="utf-8").partition("\n")[0].split(",") if log.is_file() else []
     bar = tqdm(initial=trainer.samples, total=recipe.samples or None, unit=" faces", disable=None)
     shown, began, first = time.monotonic(), time.monotonic(), trainer.samples
     with open(log, "a", encoding="utf-8", newline="") as stream:
         writer = None
-        for row in trainer.run(60 * arguments.minutes, arguments.helper_nice):
+        for row in trainer.run(seconds, arguments.helper_nice):
             bar.update(trainer.samples - bar.n)
             if trainer.steps % 25:
                 continue

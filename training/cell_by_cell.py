@@ -19,12 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import kernels, losses
-from training.muon import Muon, is_matrix
 from training.networks import RectifiedPocketNet
 from training.networks.rectified import RectifiedCell
 from training.shards import Face
 from training.teachers import Teacher, TeacherSpec, build
-from training.trainer import CHECKPOINT_SECONDS, Batches, Trainer
+from training.trainer import CHECKPOINT_SECONDS, Batches, Trainer, make_optimisers
 
 PULL = 0.3
 """Weight of the distance that pulls a code to the student's output."""
@@ -43,9 +42,9 @@ def exposing_all(spec: TeacherSpec, channels: Sequence[int]) -> TeacherSpec:
 class CellByCell(nn.Module):
     """The student between codes of its teacher; `widths` are channels of the cells and the last map."""
 
-    def __init__(self, network: RectifiedPocketNet, widths: Sequence[int]) -> None:
+    def __init__(self, network: RectifiedPocketNet, widths: Sequence[int], cosine_weight: float) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.cosine_weight = network, cosine_weight
         codes = [nn.Conv2d(width, width, 1) for width in widths[:-1]]
         for code in codes:
             nn.init.orthogonal_(code.weight)
@@ -73,7 +72,7 @@ class CellByCell(nn.Module):
         final, student = kernels.run_tail(self.network, newer)
         missing = self.hints.against([*outputs, final], targets)
         similarity = losses.cosine(student, embedding)
-        total = total + sum(missing) + 6 * (1 - similarity)
+        total = total + sum(missing) + self.cosine_weight * (1 - similarity)
         terms = {f"hint{index}": value.detach() for index, value in enumerate(missing)}
         return total, {**terms, "cosine": similarity.detach()}
 
@@ -84,15 +83,8 @@ class Beginning:
     def __init__(self, trainer: Trainer, batches: Batches, widths: Sequence[int]) -> None:
         assert isinstance(trainer.network, RectifiedPocketNet)
         self.trainer, self.batches = trainer, batches
-        self.model = CellByCell(trainer.network, widths).to(trainer.device)
-        how = trainer.recipe.optimiser
-        chosen = [p for p in self.model.parameters() if is_matrix(p)]
-        known = {id(p) for p in chosen}
-        rest = [p for p in self.model.parameters() if id(p) not in known]
-        self.optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, how.rate, (0.9, 0.98), weight_decay=how.weight_decay, foreach=True),
-            Muon(chosen, how.muon, weight_decay=how.weight_decay, wide=how.muon_wide),
-        ]
+        self.model = CellByCell(trainer.network, widths, trainer.recipe.losses.cosine).to(trainer.device)
+        self.optimisers = make_optimisers(trainer.recipe.optimiser, list(self.model.parameters()))
         self.samples = 0
         if self.checkpoint.is_file():
             state = torch.load(self.checkpoint, map_location=trainer.device, weights_only=True)
@@ -121,8 +113,8 @@ class Beginning:
         )
         os.replace(temporary, self.checkpoint)
 
-    def run(self) -> Iterator[dict[str, float]]:
-        """Steps until the phase is over; joins the cells at its end. Rows of a log."""
+    def run(self, seconds: float) -> Iterator[dict[str, float]]:
+        """Steps until the phase or `seconds` are over; joins the cells at its end. Rows of a log."""
         began = saved = time.monotonic()
         self.model.train()
         for batch in self.batches.stream(self.samples, 0):
@@ -137,13 +129,16 @@ class Beginning:
             now = time.monotonic()
             yield {"samples": self.samples, **{name: float(value) for name, value in terms.items()}}
             if self.samples >= self.trainer.recipe.cell_by_cell:
-                break
-            if now - saved >= CHECKPOINT_SECONDS:
+                self._join()
+                return
+            over = now - began >= seconds
+            if over or now - saved >= CHECKPOINT_SECONDS:
                 self.save()
                 saved = now
-        self._join(time.monotonic() - began)
+            if over:
+                return
 
-    def _join(self, seconds: float) -> None:
+    def _join(self) -> None:
         """Hand network, linear maps and counts to the trainer, whose run goes on end to end."""
         trainer = self.trainer
         taken = [*trainer.recipe.student_hints, len(self.model.codes)]
@@ -153,13 +148,13 @@ class Beginning:
                 source = getattr(self.model.hints, f"{name}{number}")
                 getattr(trainer.hints, f"{name}{index}").copy_(source)
         trainer.average = {k: v.detach().clone() for k, v in trainer.network.state_dict().items()}
-        trainer.samples, trainer.seconds = self.samples, trainer.seconds + seconds
+        trainer.samples = self.samples
         trainer.save()
         self.checkpoint.unlink(missing_ok=True)
 
 
 def begin(
-    trainer: Trainer, faces: Sequence[Face], spec: TeacherSpec, models: Path
+    trainer: Trainer, faces: Sequence[Face], spec: TeacherSpec, models: Path, seconds: float
 ) -> Iterator[dict[str, float]]:
     """The phase of a trainer that has not begun; one row of its log every 25 steps."""
     network = trainer.network
@@ -175,6 +170,6 @@ def begin(
         build(everything, models, graph)
     teacher = Teacher(everything, graph)
     beginning = Beginning(trainer, Batches(trainer.recipe, faces, teacher), everything.hint_channels)
-    for step, row in enumerate(beginning.run()):
+    for step, row in enumerate(beginning.run(seconds)):
         if step % 25 == 0:
             yield row

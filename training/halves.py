@@ -30,17 +30,21 @@ class Halves:
     def trunk(self, x: Tensor) -> list[Tensor]:
         """The cells' outputs for the hints and the last cell's, of the whole batch, as leaves."""
         self.networks[1].train(self.networks[0].training)
-        run = self.threads.map(lambda network, part: kernels.trunk(network, part, self.after), self.networks,
-                               x.tensor_split(2))  # fmt: skip
-        self.graphs = list(run)
+        self.graphs = list(
+            self.threads.map(
+                lambda network, part: kernels.trunk(network, part, self.after),
+                self.networks,
+                x.tensor_split(2),
+            )
+        )
         pairs = zip(*self.graphs, strict=True)
         self.joined = [torch.cat([a.detach(), b.detach()]).requires_grad_() for a, b in pairs]
         return self.joined
 
     def backward(self) -> None:
         """From the gradients of the leaves to those of the parameters."""
-        gradients = [leaf.grad for leaf in self.joined]
-        parts = zip(*(g.tensor_split(2) for g in gradients if g is not None), strict=True)
+        gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.joined]
+        parts = zip(*(gradient.tensor_split(2) for gradient in gradients), strict=True)
         ours, theirs = self.threads.map(
             lambda outputs, part: torch.autograd.grad(outputs, self.params, part), self.graphs, parts
         )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from training import kernels, losses
 from training.augment import views
@@ -28,6 +28,7 @@ from training.halves import Halves
 from training.muon import Muon, is_matrix
 from training.networks import RectifiedPocketNet
 from training.recipes import Recipe
+from training.recipes.recipe import Optimiser
 from training.shards import Face
 from training.students import build_student, to_input
 from training.teachers import Teaches
@@ -136,6 +137,23 @@ class Batches:
                     ahead.get(timeout=0.1)
 
 
+def make_optimisers(
+    how: Optimiser, params: Sequence[nn.Parameter], centres: Sequence[nn.Parameter] = ()
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices among `params`, AdamW or SGD for the rest and for ArcFace's `centres`."""
+    matrices = [p for p in params if is_matrix(p)] if how.muon else []
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in (*params, *centres) if id(p) not in chosen]
+    first: torch.optim.Optimizer = (
+        torch.optim.SGD(rest, how.rate, 0.9, weight_decay=how.weight_decay)
+        if how.kind == "sgd"
+        else torch.optim.AdamW(rest, how.rate, (0.9, 0.98), weight_decay=how.weight_decay, foreach=True)
+    )
+    if not matrices:
+        return [first]
+    return [first, Muon(matrices, how.muon, weight_decay=how.weight_decay, wide=how.muon_wide)]
+
+
 class Trainer:
     """The state of a run and its step; `out` holds its checkpoint."""
 
@@ -167,7 +185,10 @@ class Trainer:
         # More faces may come between two parts of a run; without labels nothing depends on them.
         self.people = max(1, len(self.batches.label)) if recipe.losses.arcface else 1
         self.arcface = losses.ArcFace(128, self.people).to(self.device)
-        self._make_optimisers()
+        centres = list(self.arcface.parameters()) if recipe.losses.arcface else []
+        trained = [*self.network.parameters(), *self.hints.parameters()]
+        self.optimisers = make_optimisers(recipe.optimiser, trained, centres)
+        self.rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
         out.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.is_file():
             self._load()
@@ -203,30 +224,6 @@ class Trainer:
             return [self.network(x)]
         stages: list[Tensor] = self.network.stages(x, self.recipe.student_hints)  # type: ignore[operator]
         return stages
-
-    def _make_optimisers(self) -> None:
-        how = self.recipe.optimiser
-        modules = [
-            self.network,
-            self.hints,
-            *([self.arcface] if self.recipe.losses.arcface else []),
-        ]
-        params = [p for module in modules for p in module.parameters()]
-        matrices = [p for p in (*self.network.parameters(), *self.hints.parameters()) if is_matrix(p)]
-        matrices = matrices if how.muon else []
-        chosen = {id(p) for p in matrices}
-        rest = [p for p in params if id(p) not in chosen]
-        first: torch.optim.Optimizer = (
-            torch.optim.SGD(rest, how.rate, 0.9, weight_decay=how.weight_decay)
-            if how.kind == "sgd"
-            else torch.optim.AdamW(rest, how.rate, (0.9, 0.98), weight_decay=how.weight_decay, foreach=True)
-        )
-        self.optimisers = [first]
-        if matrices:
-            self.optimisers.append(
-                Muon(matrices, how.muon, weight_decay=how.weight_decay, wide=how.muon_wide)
-            )
-        self.rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
     def rate_factor(self) -> float:
         """What the learning rates are multiplied with now."""

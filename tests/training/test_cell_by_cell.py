@@ -43,7 +43,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Trainer, Bat
 
 def test_every_cell_learns_and_the_joined_network_goes_on(parts: tuple[Trainer, Batches]) -> None:
     trainer, batches = parts
-    rows = list(Beginning(trainer, batches, (*WIDTHS, 512)).run())
+    rows = list(Beginning(trainer, batches, (*WIDTHS, 512)).run(1e9))
     for index in range(4):
         assert rows[-1][f"hint{index}"] < 0.9 * rows[0][f"hint{index}"], index
     assert trainer.samples == 64
@@ -53,11 +53,11 @@ def test_every_cell_learns_and_the_joined_network_goes_on(parts: tuple[Trainer, 
 def test_a_killed_phase_goes_on(parts: tuple[Trainer, Batches], monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, batches = parts
     monkeypatch.setattr(cell_by_cell, "CHECKPOINT_SECONDS", 0.0)
-    steps = Beginning(trainer, batches, (*WIDTHS, 512)).run()
+    steps = Beginning(trainer, batches, (*WIDTHS, 512)).run(1e9)
     while next(steps)["samples"] < 24:
         pass
     steps.close()
     again = Beginning(trainer, batches, (*WIDTHS, 512))
     assert 16 <= again.samples < 64
-    assert next(again.run())["samples"] == again.samples
-    assert again.checkpoint.is_file()
+    assert [row["samples"] for row in again.run(0)] == [again.samples], "one step, for its time is over"
+    assert Beginning(trainer, batches, (*WIDTHS, 512)).samples == again.samples

@@ -46,7 +46,8 @@ class Recipe:
 
     `student_hints` are the student's cells whose outputs regress the teacher's maps, in their
     order; the map before the global convolution comes after them. The first `cell_by_cell` samples
-    train each cell alone between codes of the teacher's, which must be a PocketNet. `batches` are
+    train each cell alone between codes of the teacher's, which must be a PocketNet; their time is not
+    part of `minutes`. `batches` are
     pairs of a number of samples and the batch size from there on. From the fraction `late_from` of
     the run on, pictures are augmented as `late` says. A run keeps its averaged weights at the end of
     each of `stages` equal parts; with `teacher_stages` those of a teacher trained here teach in turn
