@@ -68,6 +68,8 @@ def main() -> int:
 
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        return fail("--device cuda: PyTorch sees no GPU here")
     if arguments.recipe not in RECIPES:
         return fail(f"no recipe {arguments.recipe!r}; there are {', '.join(sorted(RECIPES))}")
     recipe = RECIPES[arguments.recipe]
