@@ -20,7 +20,7 @@ from pocketface.errors import InputError, PocketfaceError
 # ONNX Runtime writes a device id into the home folder otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_CALIBRATION, _VERIFICATION = 64, 24
+_CALIBRATION, _VERIFICATION = 256, 24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

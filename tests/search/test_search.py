@@ -12,9 +12,12 @@ import torch
 from torch import nn
 
 from training.networks.genotypes import POCKETNET, Genotype
+from training.networks.layout import reduction_cells
+from training.networks.pocketnet import pocketnet
 from training.networks.rectified import RectifiedPocketNet
 from training.search.__main__ import main
 from training.search.bilevel import first_order, second_order
+from training.search.blocks import Blocks, searched
 from training.search.derive import derive
 from training.search.faces import Half
 from training.search.latency import CostTable, ExpectedCost, genotype_cost, key, places
@@ -83,6 +86,23 @@ def test_the_supernet_embeds_and_every_operation_gets_a_gradient(rectify):
         assert bool((alpha.grad.abs().sum(1) > 0).all())
 
 
+def test_blocks_stand_where_both_inputs_have_one_size_and_every_operation_gets_a_gradient():
+    torch.manual_seed(0)
+    teacher = pocketnet("s128").eval()
+    with torch.inference_mode():
+        *maps, _, _ = teacher.stages(torch.rand(2, 3, 112, 112) * 2 - 1, range(18))
+    maps = [m.clone() for m in maps]
+    assert [i for i in searched() if i in reduction_cells(18)] == list(reduction_cells(18))
+    assert all(maps[i - 2].shape[2] == maps[i - 1].shape[2] for i in searched())
+    blocks = Blocks(rectify=True)
+    blocks.calibrate(maps)
+    loss = blocks.loss(maps)
+    loss.backward()
+    assert 0.9 < loss.item() < 2  # nothing of the teacher's variance is explained yet
+    for alpha in blocks.architecture():
+        assert bool((alpha.grad.abs().sum(1) > 0).all())
+
+
 def test_derive_keeps_the_two_strongest_edges_and_never_zero():
     network = SuperNet(4, 4, 16, 32)
     with torch.no_grad():
@@ -146,9 +166,6 @@ def toy_search(samples: int) -> Search:
     pictures = rng.integers(0, 60, (16, 32, 32, 3), dtype=np.uint8)
     pictures[1::2, :, :16] += 150
     settings = Settings(
-        channels=4,
-        cells=4,
-        size=32,
         batch=8,
         samples=samples,
         every=32,
@@ -156,7 +173,8 @@ def toy_search(samples: int) -> Search:
         weights_rate=0.05,
     )
     half = Half(pictures, classes)
-    return Search(settings, (half, half), 2, table())
+    torch.manual_seed(1)
+    return Search(settings, (half, half), SuperNet(4, 4, 128, 32, classes=2), table())
 
 
 def test_a_search_learns_and_a_killed_one_goes_on_where_it_stood(tmp_path):
@@ -194,6 +212,8 @@ def test_the_genotype_written_is_one_that_training_reads(tmp_path):
         (["--size", "50"], "multiple of 16"),
         (["--cells", "3"], "at least 4"),
         (["--latency-weight", "1"], "--latency"),
+        (["--blocks", "no-such-folder"], "pocketnet_s128_official.pth is missing"),
+        (["--blocks", ".", "--teacher", "t.onnx"], "leave --teacher out"),
         (["--latency", "no-such-table.json"], "no-such-table.json"),
         ([], "manifest.csv"),
     ],

@@ -6,12 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from training.networks.layout import VARIANTS
+from training.search.blocks import Blocks, taught_halves, teacher_of_all_cells
 from training.search.faces import halves
 from training.search.latency import CostTable
-from training.search.run import Search, Settings, search
+from training.search.run import Batches, Search, Settings, search
+from training.search.supernet import Architecture, SuperNet
 from training.teachers import OFFICIAL, Teacher
 
 
@@ -29,14 +32,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
     p.add_argument("--teacher", type=Path, help="ONNX graph of training.teachers whose embeddings to match, "
                    "in place of the paper's softmax over people")  # fmt: skip
+    p.add_argument("--blocks", type=Path, metavar="MODELS", help="search cells of S-128, each alone between "
+                   "maps of the authors' PocketNetS-128, whose weights are in this folder")  # fmt: skip
     p.add_argument("--rectify", action="store_true", help="search the rectified, int8-friendly operations")
     p.add_argument("--second-order", action="store_true", help="differentiate through a step of the weights")
     p.add_argument("--latency", type=Path, help="table of costs from python -m benchmarks.operations")
     p.add_argument("--latency-weight", type=float, default=d.latency_weight, help="of the relative cost")
     p.add_argument("--target", choices=sorted(VARIANTS), default=d.target, help="size whose cost counts")
-    p.add_argument("--channels", type=int, default=d.channels, help="channels of the first cells' nodes")
-    p.add_argument("--cells", type=int, default=d.cells, help="cells, three of which reduce")
-    p.add_argument("--size", type=int, default=d.size, help="side of the faces in pixels, a multiple of 16")
+    p.add_argument("--channels", type=int, default=16, help="channels of the first cells' nodes")
+    p.add_argument("--cells", type=int, default=8, help="cells, three of which reduce")
+    p.add_argument("--size", type=int, default=112, help="side of the faces in pixels, a multiple of 16")
     p.add_argument("--batch", type=int, default=d.batch, help="faces in a batch")
     p.add_argument("--muon", action="store_true", help="weights by Muon: far fewer samples than SGD")
     p.add_argument("--weights-rate", type=float, default=d.weights_rate, help="learning rate of the weights")
@@ -59,18 +64,31 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"--size {a.size}: expected a multiple of 16, at least 32")
         if a.cells < 4:
             raise ValueError(f"--cells {a.cells}: expected at least 4, for three of them reduce")
+        if a.blocks and a.teacher:
+            raise ValueError("--blocks has its own teacher: leave --teacher out")
         if a.latency_weight and a.latency is None:
             raise ValueError("--latency-weight needs --latency, a table of costs")
         table = CostTable.read(a.latency) if a.latency else None
-        teacher = Teacher(OFFICIAL, a.teacher) if a.teacher else None
-        first, second, classes = halves(a.faces, a.size, a.seed, teacher, a.limit)
+        torch.manual_seed(a.seed)
+        network: Architecture
+        pair: tuple[Batches, Batches]
+        if a.blocks:
+            shows = teacher_of_all_cells(a.blocks, a.out / "teacher.onnx")
+            pair = taught_halves(a.faces, a.seed, shows, a.limit)
+            network = Blocks(rectify=a.rectify)
+            network.calibrate(pair[0].batch(64, np.random.default_rng(a.seed)))
+        else:
+            teacher = Teacher(OFFICIAL, a.teacher) if a.teacher else None
+            first, second, classes = halves(a.faces, a.size, a.seed, teacher, a.limit)
+            pair = first, second
+            network = SuperNet(a.channels, a.cells, 128, a.size, classes=classes, rectify=a.rectify)
         settings = Settings(
-            channels=a.channels, cells=a.cells, size=a.size, rectify=a.rectify, second_order=a.second_order,
+            second_order=a.second_order,
             batch=a.batch, weights_rate=a.weights_rate, sgd=not a.muon, architecture_rate=a.architecture_rate,
             warm_up=a.warm_up, samples=a.samples, every=a.every, latency_weight=a.latency_weight,
             target=a.target, seed=a.seed,
         )  # fmt: skip
-        search(Search(settings, (first, second), classes, table), a.out, a.minutes)
+        search(Search(settings, pair, network, table), a.out, a.minutes)
     except (ValueError, OSError) as error:
         print(f"training.search: {error}", file=sys.stderr)
         return 2

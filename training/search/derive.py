@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from training.networks.genotypes import Edge, Genotype
-from training.search.supernet import CANDIDATES, NODES, SuperNet
+from training.search.supernet import CANDIDATES, NODES, Architecture
 
 
-def derive(network: SuperNet) -> Genotype:
+def derive(network: Architecture) -> Genotype:
     """The genotype of the present architecture.
 
     An edge's strength is its largest weight other than zero's; a node keeps its two strongest

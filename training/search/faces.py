@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from training.shards import Face, centre, read_faces
+from training.students import to_input
 from training.teachers import Teacher
 
 MINIMUM = 4
@@ -35,11 +36,13 @@ class Half:
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """A random batch, half of it mirrored: float32 `(size, 3, s, s)` in -1..1, and targets."""
         chosen = rng.integers(len(self.pictures), size=size)
-        pictures = self.pictures[chosen]
-        flip = rng.random(size) < 0.5
-        pictures[flip] = pictures[flip, :, ::-1]
-        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-        return x.contiguous(), self.targets[torch.from_numpy(chosen)]
+        return to_input(mirrored(self.pictures[chosen], rng)), self.targets[torch.from_numpy(chosen)]
+
+
+def mirrored(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """`(n, s, s, 3)` with a random half of the pictures mirrored."""
+    flip = rng.random(len(pictures)) < 0.5
+    return np.where(flip[:, None, None, None], pictures[:, :, ::-1], pictures)
 
 
 def halves(
@@ -54,11 +57,7 @@ def halves(
     if teacher is None:
         counts = Counter(face.identity for face in faces if face.identity)
         faces = [face for face in faces if counts[face.identity] >= MINIMUM]
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(faces))[:limit]
-    faces = [faces[i] for i in order]
-    if len(faces) < 2:
-        raise ValueError("no training faces found (without a teacher they must have identities)")
+    faces = drawn(faces, seed, limit)
     if teacher is None:
         faces.sort(key=lambda face: face.identity)
     crops = np.stack([centre(face) for face in faces])
@@ -67,6 +66,13 @@ def halves(
     small = crops if size == crops.shape[1] else np.stack([_resize(crop, size) for crop in crops])
     first, second = (Half(small[k::2].copy(), targets[k::2].clone()) for k in (0, 1))
     return first, second, len(people)
+
+
+def drawn(faces: Sequence[Face], seed: int, limit: int | None) -> list[Face]:
+    """So many of the faces, or all, in random order; raises ValueError where there are too few."""
+    if len(faces) < 2:
+        raise ValueError("no training faces found (without a teacher they must have identities)")
+    return [faces[i] for i in np.random.default_rng(seed).permutation(len(faces))[:limit]]
 
 
 def _classes(faces: Sequence[Face], people: Sequence[str]) -> Tensor:

@@ -8,11 +8,10 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -21,9 +20,8 @@ from training.networks.layout import VARIANTS
 from training.search.bilevel import first_order, second_order
 from training.search.derive import derive
 from training.search.draw import draw
-from training.search.faces import Half
 from training.search.latency import CostTable, ExpectedCost, genotype_cost, places
-from training.search.supernet import SuperNet
+from training.search.supernet import Architecture
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,6 @@ class Settings:
     """What a search does; defaults are the paper's where it states them.
 
     Attributes:
-        channels, cells, size: of the network that is searched.
-        rectify: search the int8-friendly operations (`training.networks.rectified`).
         second_order: differentiate through one step of the weights.
         batch: faces in a batch, of each half.
         weights_rate: learning rate of the weights at the start; falls to zero on a cosine.
@@ -45,10 +41,6 @@ class Settings:
         target: the size of network whose cost counts, a key of `VARIANTS`; not the one searched.
     """
 
-    channels: int = 16
-    cells: int = 8
-    size: int = 112
-    rectify: bool = False
     second_order: bool = False
     batch: int = 128
     weights_rate: float = 0.1
@@ -62,21 +54,26 @@ class Settings:
     seed: int = 1
 
 
+class Batches(Protocol):
+    """Half of the faces."""
+
+    def batch(self, size: int, rng: np.random.Generator) -> Any:
+        """A random batch of so many, as the network's `loss` takes it."""
+
+
 class Search:
     """The state of a search and its two steps."""
 
     def __init__(
-        self, settings: Settings, halves: tuple[Half, Half], classes: int, table: CostTable | None
+        self,
+        settings: Settings,
+        halves: tuple[Batches, Batches],
+        network: Architecture,
+        table: CostTable | None,
     ) -> None:
-        torch.manual_seed(settings.seed)
-        self.settings, self.halves, self.table = settings, halves, table
+        self.settings, self.halves, self.network, self.table = settings, halves, network, table
         self.rng = np.random.default_rng(settings.seed)
-        self.network = SuperNet(
-            settings.channels, settings.cells, 128, settings.size, rectify=settings.rectify
-        )
-        self.head = nn.Linear(128, classes) if classes else None
-        weights = self.network.weights() + (list(self.head.parameters()) if self.head else [])
-        self.weights = weights
+        weights = self.weights = network.weights()
         self.optimizers: list[torch.optim.Optimizer]
         if settings.sgd:
             self.optimizers = [
@@ -103,16 +100,8 @@ class Search:
         assert self.expected is not None
         return self.expected(self.network.alpha_normal, self.network.alpha_reduce)
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Softmax cross entropy over people (the paper), or 1 - cosine to the teacher."""
-        x, target = batch
-        embedding = self.network(x)
-        if self.head is None:
-            return 1 - F.cosine_similarity(embedding, target).mean()
-        return F.cross_entropy(self.head(embedding), target)
-
-    def _validation(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        loss = self.loss(batch)
+    def _validation(self, batch: Any) -> Tensor:
+        loss = self.network.loss(batch)
         if self.expected and self.settings.latency_weight:
             loss = loss + self.settings.latency_weight * self._cost() / self.cost_at_start
         return loss
@@ -134,7 +123,7 @@ class Search:
                 held = second_order(
                     a,
                     self.weights,
-                    lambda: self.loss(training),
+                    lambda: self.network.loss(training),
                     lambda: self._validation(validation),
                     rate,
                     3e-4,
@@ -144,7 +133,7 @@ class Search:
             self.architecture.step()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(training)
+        loss = self.network.loss(training)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.weights, 5.0)
         for optimizer in self.optimizers:
@@ -157,7 +146,6 @@ class Search:
         """Everything that a search needs to go on."""
         return {
             "network": self.network.state_dict(),
-            "head": self.head.state_dict() if self.head else None,
             "optimizers": [o.state_dict() for o in (*self.optimizers, self.architecture)],
             "rng": self.rng.bit_generator.state,
             "torch_rng": torch.get_rng_state(),
@@ -168,8 +156,6 @@ class Search:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state; the settings must be the same."""
         self.network.load_state_dict(state["network"])
-        if self.head:
-            self.head.load_state_dict(state["head"])
         for o, saved in zip((*self.optimizers, self.architecture), state["optimizers"], strict=True):
             o.load_state_dict(saved)
         self.rng.bit_generator.state = state["rng"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks.layout import reduction_cells
@@ -81,11 +84,39 @@ class MixedCell(nn.Module):
         return torch.cat(states[2:], 1)
 
 
-class SuperNet(nn.Module):
+class Architecture(nn.Module):
+    """What is searched: two parameters `(edges, candidates)`, shared by all cells of a kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Small and random, so that no candidate starts ahead (DARTS, appendix A.1).
+        self.alpha_normal = nn.Parameter(1e-3 * torch.randn(len(edges()), len(CANDIDATES)))
+        self.alpha_reduce = nn.Parameter(1e-3 * torch.randn(len(edges()), len(CANDIDATES)))
+
+    def architecture(self) -> list[nn.Parameter]:
+        """The parameters that describe the architecture."""
+        return [self.alpha_normal, self.alpha_reduce]
+
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters of the operations."""
+        chosen = {id(alpha) for alpha in self.architecture()}
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
+
+    def loss(self, batch: Any) -> Tensor:
+        """Scalar loss of a batch that a half of the faces gives."""
+        raise NotImplementedError
+
+    def entropy(self) -> float:
+        """Mean entropy of the edges' softmax in nats: log(8) = 2.08 undecided, 0 decided."""
+        with torch.no_grad():
+            alpha = torch.cat([self.alpha_normal, self.alpha_reduce])
+            return float(-(alpha.softmax(1) * alpha.log_softmax(1)).sum(1).mean())
+
+
+class SuperNet(Architecture):
     """Float32 `(n, 3, s, s)` RGB in -1..1 to float32 `(n, embedding)`, s a multiple of 16.
 
-    Its architecture is two parameters, `alpha_normal` and `alpha_reduce`, `(edges, candidates)`
-    each, shared by all cells of a kind.
+    The whole network is searched at once.
     """
 
     def __init__(
@@ -95,11 +126,11 @@ class SuperNet(nn.Module):
         embedding: int = 128,
         size: int = 112,
         *,
+        classes: int = 0,
         rectify: bool = False,
     ) -> None:
+        """With `classes` people the loss is a softmax over them, without the cosine to a teacher."""
         super().__init__()
-        self.rectify = rectify
-        self.channels, self.size = channels, size
         width = 4 * channels
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width))
         if rectify:
@@ -130,18 +161,7 @@ class SuperNet(nn.Module):
             nn.Conv2d(512, embedding, 1, bias=False),
             nn.BatchNorm2d(embedding),
         )
-        # Small and random, so that no candidate starts ahead (DARTS, appendix A.1).
-        self.alpha_normal = nn.Parameter(1e-3 * torch.randn(len(edges()), len(CANDIDATES)))
-        self.alpha_reduce = nn.Parameter(1e-3 * torch.randn(len(edges()), len(CANDIDATES)))
-
-    def architecture(self) -> list[nn.Parameter]:
-        """The parameters that describe the architecture."""
-        return [self.alpha_normal, self.alpha_reduce]
-
-    def weights(self) -> list[nn.Parameter]:
-        """The parameters of the operations."""
-        chosen = {id(alpha) for alpha in self.architecture()}
-        return [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
+        self.head = nn.Linear(embedding, classes) if classes else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings, not normalised."""
@@ -152,8 +172,10 @@ class SuperNet(nn.Module):
             older, newer = newer, cell(older, newer, mix[cell.reduction])
         return self.tail(newer).flatten(1)  # type: ignore[no-any-return]
 
-    def entropy(self) -> float:
-        """Mean entropy of the edges' softmax in nats: log(8) = 2.08 undecided, 0 decided."""
-        with torch.no_grad():
-            alpha = torch.cat([self.alpha_normal, self.alpha_reduce])
-            return float(-(alpha.softmax(1) * alpha.log_softmax(1)).sum(1).mean())
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Softmax cross entropy over people (the paper), or 1 - cosine to the teacher."""
+        x, target = batch
+        embedding = self(x)
+        if self.head is None:
+            return 1 - F.cosine_similarity(embedding, target).mean()
+        return F.cross_entropy(self.head(embedding), target)
