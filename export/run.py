@@ -208,11 +208,16 @@ def _card(request: Request, source: Source, path: Path, item: _Built | None, con
             batch=1 if tflite or _batch_of_one(source.plain) else None,
         ),
         output=None if detect else OutputSpec(output.name, output.type.tensor_type.shape.dim[-1].dim_value),
-        space=None if detect else f"{request.name}/1",
+        space=None if detect else _space(request),
         thresholds=contract.thresholds,
         accuracy=contract.accuracy,
         default=contract.default,
     )
+
+
+def _space(request: Request) -> str:
+    """Embeddings of other weights are of another space, also when the network keeps its name."""
+    return f"{request.name}/{hashlib.sha256(request.checkpoint.read_bytes()).hexdigest()[:8]}"
 
 
 def _batch_of_one(model: onnx.ModelProto) -> bool:
