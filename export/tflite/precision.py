@@ -38,9 +38,7 @@ def int8_weights(graph: Graph) -> Graph:
     return result
 
 
-def quantize_filters(
-    weight: NDArray[np.float32], axis: int
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantize_filters(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Integers and one scale a filter, of the clipping range with the least squared error.
 
     Args:
