@@ -118,6 +118,20 @@ def test_derive_keeps_the_two_strongest_edges_and_never_zero():
     assert x.shape == (2, 8)
 
 
+def test_derive_keeps_the_strongest_skips_alone():
+    network = SuperNet(4, 4, 16, 32)
+    skip, second = CANDIDATES.index("skip"), CANDIDATES.index("dw3x3")
+    with torch.no_grad():
+        network.alpha_normal.zero_()
+        network.alpha_normal[:, skip] = torch.linspace(3, 4, 14)
+        network.alpha_normal[:, second] = 2
+    assert [o for o, _ in derive(network).normal] == ["skip"] * 8
+    normal = derive(network, skips=2).normal
+    assert [o for o, _ in normal].count("skip") == 2
+    assert {o for o, _ in normal[6:]} == {"skip"}  # the last node's are the strongest
+    assert {o for o, _ in normal[:6]} == {"dw3x3"}
+
+
 def table() -> CostTable:
     costs = {}
     for place in (*places(4, 4, 32), *places(16, 18)):

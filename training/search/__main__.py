@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--latency", type=Path, help="table of costs from python -m benchmarks.operations")
     p.add_argument("--latency-weight", type=float, default=d.latency_weight, help="of the relative cost")
     p.add_argument("--target", choices=sorted(VARIANTS), default=d.target, help="size whose cost counts")
+    p.add_argument("--skips", type=int, default=d.skips, help="skips that a cell keeps at the most")
     p.add_argument("--channels", type=int, default=16, help="channels of the first cells' nodes")
     p.add_argument("--cells", type=int, default=8, help="cells, three of which reduce")
     p.add_argument("--size", type=int, default=112, help="side of the faces in pixels, a multiple of 16")
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--muon", action="store_true", help="weights by Muon: far fewer samples than SGD")
     p.add_argument("--weights-rate", type=float, default=d.weights_rate, help="learning rate of the weights")
     p.add_argument("--architecture-rate", type=float, default=d.architecture_rate, help="Adam's rate")
+    p.add_argument("--architecture-decay", type=float, default=d.architecture_decay, help="its weight decay")
     p.add_argument("--warm-up", type=int, default=d.warm_up, help="faces before the architecture moves")
     p.add_argument("--samples", type=int, default=d.samples, help="faces the weights see in all")
     p.add_argument("--every", type=int, default=d.every, help="faces between two genotypes")
@@ -83,10 +85,10 @@ def main(arguments: list[str] | None = None) -> int:
             pair = first, second
             network = SuperNet(a.channels, a.cells, 128, a.size, classes=classes, rectify=a.rectify)
         settings = Settings(
-            second_order=a.second_order,
-            batch=a.batch, weights_rate=a.weights_rate, sgd=not a.muon, architecture_rate=a.architecture_rate,
+            second_order=a.second_order, batch=a.batch, weights_rate=a.weights_rate, sgd=not a.muon,
+            architecture_rate=a.architecture_rate, architecture_decay=a.architecture_decay,
             warm_up=a.warm_up, samples=a.samples, every=a.every, latency_weight=a.latency_weight,
-            target=a.target, seed=a.seed,
+            target=a.target, skips=a.skips, seed=a.seed,
         )  # fmt: skip
         search(Search(settings, pair, network, table), a.out, a.minutes)
     except (ValueError, OSError) as error:

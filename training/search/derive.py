@@ -5,25 +5,35 @@ from __future__ import annotations
 from torch import Tensor
 
 from training.networks.genotypes import Edge, Genotype
-from training.search.supernet import CANDIDATES, NODES, Architecture
+from training.search.supernet import CANDIDATES, NODES, Architecture, edges
 
 
-def derive(network: Architecture) -> Genotype:
+def derive(network: Architecture, skips: int = NODES * 2) -> Genotype:
     """The genotype of the present architecture.
 
     An edge's strength is its largest weight other than zero's; a node keeps its two strongest
-    edges, each with that operation (DARTS, 2.4).
+    edges, each with that operation (DARTS, 2.4). A cell keeps its `skips` strongest skips at the most:
+    free and without anything to learn, they win early (P-DARTS, Chen et al. 2019, 3.3).
     """
-    return Genotype(_cell(network.alpha_normal), _cell(network.alpha_reduce))
+    return Genotype(_cell(network.alpha_normal, skips), _cell(network.alpha_reduce, skips))
 
 
-def _cell(alpha: Tensor) -> tuple[Edge, ...]:
-    weights = alpha.detach().softmax(1)[:, 1:]
-    strength, best = weights.max(1)
-    chosen: list[Edge] = []
-    position = 0
+def _cell(alpha: Tensor, skips: int) -> tuple[Edge, ...]:
+    weights = alpha.detach().softmax(1)[:, 1:].clone()
+    skip = CANDIDATES.index("skip") - 1
+    while True:
+        rows = _strongest(weights)
+        taken = [row for row in rows if int(weights[row].argmax()) == skip]
+        if len(taken) <= skips:
+            break
+        weights[min(taken, key=lambda row: float(weights[row, skip])), skip] = 0
+    return tuple((CANDIDATES[1 + int(weights[row].argmax())], edges()[row][1]) for row in rows)
+
+
+def _strongest(weights: Tensor) -> list[int]:
+    """The rows of the two strongest edges of each node, stronger first."""
+    strength, rows = weights.max(1).values.tolist(), []
     for node in range(NODES):
-        ranked = sorted(range(2 + node), key=strength[position:].tolist().__getitem__, reverse=True)
-        chosen += [(CANDIDATES[1 + int(best[position + s])], s) for s in ranked[:2]]
-        position += 2 + node
-    return tuple(chosen)
+        own = [row for row, edge in enumerate(edges()) if edge[0] == node]
+        rows += sorted(own, key=strength.__getitem__, reverse=True)[:2]
+    return rows

@@ -34,11 +34,14 @@ class Settings:
         weights_rate: learning rate of the weights at the start; falls to zero on a cosine.
         sgd: weights by SGD as in the paper, not by Muon.
         architecture_rate: Adam's rate for the architecture.
+        architecture_decay: its weight decay, in the gradient: 1e-3 (DARTS) suits a softmax's loss and
+            outweighs the smaller gradient of a distillation.
         warm_up: samples before the architecture moves.
         samples: faces that the weights see in all.
         every: samples between two genotypes ("epochs").
         latency_weight: weight of expected cost over the cost at the start, 0 for none.
         target: the size of network whose cost counts, a key of `VARIANTS`; not the one searched.
+        skips: skips that a cell of the genotype keeps at the most.
     """
 
     second_order: bool = False
@@ -46,11 +49,13 @@ class Settings:
     weights_rate: float = 0.1
     sgd: bool = True
     architecture_rate: float = 1.2e-3
+    architecture_decay: float = 1e-3
     warm_up: int = 0
     samples: int = 500_000
     every: int = 10_000
     latency_weight: float = 0.0
     target: str = "s128"
+    skips: int = 8
     seed: int = 1
 
 
@@ -88,7 +93,10 @@ class Search:
             ]
         self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
         self.architecture = torch.optim.Adam(
-            self.network.architecture(), settings.architecture_rate, betas=(0.5, 0.999), weight_decay=1e-3
+            self.network.architecture(),
+            settings.architecture_rate,
+            betas=(0.5, 0.999),
+            weight_decay=settings.architecture_decay,
         )
         target = VARIANTS[settings.target]
         self.where = places(target.channels, target.cells)
@@ -217,7 +225,7 @@ def _rows(log: Path) -> list[dict[str, str]]:
 
 
 def _report(found: Search, out: Path, recent: list[tuple[float, float]], seconds: float) -> None:
-    genotype = derive(found.network)
+    genotype = derive(found.network, found.settings.skips)
     held, training = np.array(recent).reshape(-1, 2).T
     held = held[~np.isnan(held)]
     row = {
