@@ -16,10 +16,7 @@ from tqdm import tqdm
 
 from training.recipes.ablation import ABLATION
 
-HEAD = (
-    "| recipe | held-out cosine | TAR at FMR 1e-2 | at 1e-3 | minutes |\n"
-    "|---|---|---|---|---|\n"
-)
+HEAD = "| recipe | held-out cosine | TAR at FMR 1e-2 | at 1e-3 | minutes |\n|---|---|---|---|---|\n"
 
 
 def train(name: str, out: Path, options: list[str]) -> None:
