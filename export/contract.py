@@ -78,6 +78,8 @@ def read_contract(info: Path | None, figures: Path) -> Contract:
             values["accuracy"] = accuracy
         if "samples" in measured:
             values["source"] = f"{values.get('source', 'own checkpoint')}; {measured['samples']:,} samples"
+    elif figures.is_file():
+        values["accuracy"] = _detection(_object(figures), figures)
     return Contract(**values)
 
 
@@ -112,6 +114,33 @@ def _operating_points(
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: no figures of the training ({error!r})") from error
     return thresholds, operating_accuracy(thresholds, data)
+
+
+RECALL = "recall at 1 false positive per 100 pictures"
+
+
+def _detection(figures: dict[str, Any], path: Path) -> tuple[Accuracy, ...]:
+    """Recall and landmark errors of `training.detector evaluate`, by each yardstick."""
+    try:
+        side = figures["longer side, pixels"]
+        return tuple(
+            Accuracy(
+                f"held-out pictures ({yardstick})",
+                f"{ours['faces']:,} faces, {ours['pictures']:,} pictures of {side} px, fp32, "
+                "1 false positive per 100 pictures",
+                metric,
+                round(float(ours[key]), 4),
+                "python -m training.detector evaluate GRAPH SCENES --caltech CLONE",
+            )
+            for yardstick, both in figures["figures"].items()
+            for ours in (both["ours"],)
+            for key, metric in (
+                (RECALL, "recall"),
+                ("landmark error, mean", "mean landmark error over the eye distance"),
+            )
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: no figures of the detector's evaluation ({error!r})") from error
 
 
 def operating_accuracy(thresholds: tuple[Threshold, ...], data: str) -> tuple[Accuracy, ...]:

@@ -18,12 +18,13 @@ from graph_runs import settle
 from PIL import Image
 
 from export.__main__ import main
+from export.contract import RECALL, read_contract
 from export.lfw import lfw_accuracy
 from export.verify import fastest_of
 from pocketface import FaceRecognizer
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
-from pocketface.errors import InputError
+from pocketface.errors import InputError, ModelError
 from pocketface.registry import from_file
 from training.networks import pocketnet
 
@@ -85,6 +86,23 @@ def test_cards(exported):
     weights = hashlib.sha256((exported.parent / "net.pth").read_bytes()).hexdigest()
     assert spaces == {f"net/{weights[:8]}"}  # other weights of the network are another space
     assert from_file(exported / "net.fp32.tflite").card.input.batch == 1
+
+
+def test_a_detectors_figures_in_its_cards(tmp_path):
+    info, figures = tmp_path / "info.json", tmp_path / "net.json"
+    info.write_text(json.dumps({"task": "detect"}))
+    ours = {"faces": 10, "pictures": 8, RECALL: 0.7, "landmark error, mean": 0.19}
+    found = {"longer side, pixels": 320, "figures": {"by hand": {"ours": ours}}}
+    figures.write_text(json.dumps(found))
+    rows = read_contract(info, figures).accuracy
+    assert [(row.data, row.metric, row.value) for row in rows] == [
+        ("held-out pictures (by hand)", "recall", 0.7),
+        ("held-out pictures (by hand)", "mean landmark error over the eye distance", 0.19),
+    ]
+    assert "1 false positive per 100" in rows[0].protocol
+    figures.write_text('{"figures": []}')
+    with pytest.raises(ModelError, match="no figures"):
+        read_contract(info, figures)
 
 
 def test_lfw_accuracy_in_the_card(tmp_path, plain_rectified, lfw, monkeypatch):
