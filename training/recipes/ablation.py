@@ -13,7 +13,6 @@ ABLATION = (
     BASE,
     replace(BASE, name="ablation-adamw", optimiser=Optimiser(muon=0)),
     replace(BASE, name="ablation-batch-32", batches=((0, 32),)),
-    replace(BASE, name="ablation-cells", cell_by_cell=SAMPLES // 2),
     replace(BASE, name="ablation-no-hints", losses=Losses(hints=(0, 0))),
     replace(
         BASE,
@@ -21,9 +20,10 @@ ABLATION = (
         teacher="official-more",
         student_hints=(5, 8, 11, 14, 16, 17),
     ),
-    replace(BASE, name="ablation-few-faces", faces=SAMPLES // 10),
+    replace(BASE, name="ablation-cells", cell_by_cell=SAMPLES // 2),
     replace(BASE, name="ablation-prelu", network="pocketnet"),
     replace(BASE, name="ablation-near", augmentation=NEAR),
+    replace(BASE, name="ablation-few-faces", faces=SAMPLES // 10),
     replace(
         BASE,
         name="ablation-mirror-only",
