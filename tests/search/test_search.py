@@ -228,6 +228,11 @@ def test_the_genotype_written_is_one_that_training_reads(tmp_path):
         (["--latency-weight", "1"], "--latency"),
         (["--blocks", "no-such-folder"], "pocketnet_s128_official.pth is missing"),
         (["--blocks", ".", "--teacher", "t.onnx"], "leave --teacher out"),
+        pytest.param(
+            ["--device", "cuda"],
+            "no GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU"),
+        ),
         (["--latency", "no-such-table.json"], "no-such-table.json"),
         ([], "manifest.csv"),
     ],

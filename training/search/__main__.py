@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=int, default=d.samples, help="faces the weights see in all")
     p.add_argument("--every", type=int, default=d.every, help="faces between two genotypes")
     p.add_argument("--limit", type=int, help="use so many faces only")
+    p.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where the network is")
     p.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the CPU")
     p.add_argument("--seed", type=int, default=d.seed, help="of weights and batches")
     return p
@@ -66,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"--size {a.size}: expected a multiple of 16, at least 32")
         if a.cells < 4:
             raise ValueError(f"--cells {a.cells}: expected at least 4, for three of them reduce")
+        if a.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("--device cuda: PyTorch sees no GPU here")
         if a.blocks and a.teacher:
             raise ValueError("--blocks has its own teacher: leave --teacher out")
         if a.latency_weight and a.latency is None:
@@ -90,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             warm_up=a.warm_up, samples=a.samples, every=a.every, latency_weight=a.latency_weight,
             target=a.target, skips=a.skips, seed=a.seed,
         )  # fmt: skip
-        search(Search(settings, pair, network, table), a.out, a.minutes)
+        search(Search(settings, pair, network, table, a.device), a.out, a.minutes)
     except (ValueError, OSError) as error:
         print(f"training.search: {error}", file=sys.stderr)
         return 2

@@ -59,7 +59,7 @@ def second_order(
     loss = validation()
     outer = torch.autograd.grad(loss, a + w, allow_unused=True)
     direct, along = outer[: len(a)], outer[len(a) :]
-    norm = torch.sqrt(sum((v.square().sum() for v in along if v is not None), torch.zeros(())))
+    norm = torch.sqrt(sum((v.square().sum() for v in along if v is not None), loss.new_zeros(())))
     epsilon = 0.01 / max(float(norm), 1e-12)
     shifted = []
     for sign in (1.0, -1.0):

@@ -102,11 +102,11 @@ class Blocks(Architecture):
         """Take mean and deviation of the targets' channels from a sample of the teacher's maps."""
         self.hints.calibrate([maps[i] for i in self.index])
 
-    def loss(self, maps: Sequence[Tensor]) -> Tensor:
-        """Mean over the blocks of the fraction of the teacher's variance that is left."""
+    def loss(self, batch: Sequence[Tensor]) -> Tensor:
+        """Mean over the blocks of the fraction of variance that is left; `batch` holds all the maps."""
         mix = {False: self.alpha_normal.softmax(1), True: self.alpha_reduce.softmax(1)}
         outputs = []
         for i, cell in zip(self.index, self.cells, strict=True):
             assert isinstance(cell, MixedCell)
-            outputs.append(cell(maps[i - 2], maps[i - 1], mix[cell.reduction]))
-        return torch.stack(self.hints(outputs, [maps[i] for i in self.index])).mean()
+            outputs.append(cell(batch[i - 2], batch[i - 1], mix[cell.reduction]))
+        return torch.stack(self.hints(outputs, [batch[i] for i in self.index])).mean()

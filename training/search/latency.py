@@ -107,8 +107,9 @@ class ExpectedCost:
 
     def __call__(self, alpha_normal: Tensor, alpha_reduce: Tensor) -> Tensor:
         """Scalar, in the table's unit, with gradients to both parameters."""
-        total = torch.zeros(())
-        for alpha, costs in ((alpha_normal, self._normal), (alpha_reduce, self._reduce)):
+        total = alpha_normal.new_zeros(())
+        for alpha, table in ((alpha_normal, self._normal), (alpha_reduce, self._reduce)):
+            costs = table.to(alpha.device)
             weights, position = alpha.softmax(1)[:, 1:], 0
             for node in range(NODES):
                 rows = slice(position, position + 2 + node)

@@ -6,6 +6,7 @@ import csv
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,7 +63,7 @@ class Settings:
 class Batches(Protocol):
     """Half of the faces."""
 
-    def batch(self, size: int, rng: np.random.Generator) -> Any:
+    def batch(self, size: int, rng: np.random.Generator) -> Sequence[Tensor]:
         """A random batch of so many, as the network's `loss` takes it."""
 
 
@@ -75,8 +76,11 @@ class Search:
         halves: tuple[Batches, Batches],
         network: Architecture,
         table: CostTable | None,
+        device: str = "cpu",
     ) -> None:
-        self.settings, self.halves, self.network, self.table = settings, halves, network, table
+        self.settings, self.halves, self.table = settings, halves, table
+        self.device = torch.device(device)
+        self.network = network.to(self.device)
         self.rng = np.random.default_rng(settings.seed)
         weights = self.weights = network.weights()
         self.optimizers: list[torch.optim.Optimizer]
@@ -108,7 +112,11 @@ class Search:
         assert self.expected is not None
         return self.expected(self.network.alpha_normal, self.network.alpha_reduce)
 
-    def _validation(self, batch: Any) -> Tensor:
+    def _batch(self, half: int) -> list[Tensor]:
+        batch = self.halves[half].batch(self.settings.batch, self.rng)
+        return [tensor.to(self.device) for tensor in batch]
+
+    def _validation(self, batch: Sequence[Tensor]) -> Tensor:
         loss = self.network.loss(batch)
         if self.expected and self.settings.latency_weight:
             loss = loss + self.settings.latency_weight * self._cost() / self.cost_at_start
@@ -121,10 +129,10 @@ class Search:
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = max(rate * fall, rate * 0.04)
-        training = self.halves[0].batch(s.batch, self.rng)
+        training = self._batch(0)
         held = float("nan")
         if self.samples >= s.warm_up:
-            validation = self.halves[1].batch(s.batch, self.rng)
+            validation = self._batch(1)
             a = self.network.architecture()
             if s.second_order:
                 rate = self.optimizers[0].param_groups[0]["lr"]
@@ -167,7 +175,7 @@ class Search:
         for o, saved in zip((*self.optimizers, self.architecture), state["optimizers"], strict=True):
             o.load_state_dict(saved)
         self.rng.bit_generator.state = state["rng"]
-        torch.set_rng_state(state["torch_rng"])
+        torch.set_rng_state(state["torch_rng"].cpu())
         self.samples, self.cost_at_start = state["samples"], state["cost_at_start"]
 
 
@@ -179,7 +187,7 @@ def search(found: Search, out: Path, minutes: float | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     saved, log = out / "state.pt", out / "log.csv"
     if saved.is_file():
-        found.restore(torch.load(saved, weights_only=True))
+        found.restore(torch.load(saved, map_location=found.device, weights_only=True))
         _cut(log, found.samples)
     start = last = time.monotonic()
     total = found.settings.samples

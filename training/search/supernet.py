@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +102,7 @@ class Architecture(nn.Module):
         chosen = {id(alpha) for alpha in self.architecture()}
         return [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: Sequence[Tensor]) -> Tensor:
         """Scalar loss of a batch that a half of the faces gives."""
         raise NotImplementedError
 
@@ -172,7 +172,7 @@ class SuperNet(Architecture):
             older, newer = newer, cell(older, newer, mix[cell.reduction])
         return self.tail(newer).flatten(1)  # type: ignore[no-any-return]
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, batch: Sequence[Tensor]) -> Tensor:
         """Softmax cross entropy over people (the paper), or 1 - cosine to the teacher."""
         x, target = batch
         embedding = self(x)
