@@ -106,6 +106,7 @@ def _system() -> dict[str, str]:
         "processor": " ".join([tuning.cpu_name(), *flags]),
         "threads": f"{default_threads()} of {usable_cpus()} usable processors",
         "embedder": _default_form(),
+        **_terms(),
     }
 
 
@@ -156,6 +157,15 @@ def _default_form() -> str:
         return f"{chosen.card.file}, tuned"
     known = registry.fastest_here(chosen)
     return f"{chosen.card.file}{f', the fastest form on {tuning.processor()}' if known else ''}"
+
+
+def _terms() -> dict[str, str]:
+    """The terms of the default embedder's weights."""
+    try:
+        license_ = registry.default("embed").card.license
+    except (EngineError, ModelError):
+        return {}
+    return {"terms": f"{license_.weights}, commercial use: {license_.commercial}"}
 
 
 def _cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -75,7 +75,7 @@ def test_a_faster_form_without_its_engine_is_named(folder, tiny, capsys, monkeyp
     main(["doctor"])
     out = capsys.readouterr().out
     assert f'{note}: pip install "pocketface[tflite]"' in out
-    assert "embedder    tiny.onnx\n" in out
+    assert "embedder    tiny.onnx\nterms       CC0-1.0, commercial use: yes\n" in out
 
 
 def test_a_wrong_embedding_fails(folder, tiny, capsys):
