@@ -1,7 +1,7 @@
 """An ONNX graph (NCHW, float32) to a TFLite graph (NHWC, float32), operator by operator.
 
-Weights are transposed here, once; no TRANSPOSE is left for the runtime. ReLU goes into the operator
-before it. What TFLite lacks is said with what XNNPACK runs:
+Weights are transposed here, once; no TRANSPOSE is left for the runtime. ReLU and ReLU6 go into the
+operator before them. What TFLite lacks is said with what XNNPACK runs:
 
 - a padding that is not SAME is a PAD before a VALID convolution, which XNNPACK merges;
 - a 3x3 max-pool with padding 1 and stride 2 is one with stride 1 and SAME, then a depthwise 1x1
@@ -57,6 +57,7 @@ class _Converter:
             "Conv": self._conv,
             "PRelu": self._prelu,
             "Relu": self._relu,
+            "Clip": self._relu,
             "Add": self._add,
             "Concat": self._concat,
             "MaxPool": self._max_pool,
@@ -96,12 +97,13 @@ class _Converter:
         return self.index[value]
 
     def _emit(self, kind: str, inputs: list[int], node: ir.Node, **options: object) -> None:
-        """An operator whose result is the node's, or that of the ReLU that alone takes it."""
+        """An operator whose result is the node's, or that of the ReLU or ReLU6 that alone takes it."""
         result = node.outputs[0]
         if "activation" in options and not result.is_graph_output():
             users = result.consumers()
-            if len(users) == 1 and users[0].op_type == "Relu":
-                options["activation"] = "RELU"
+            fused = _rectifier(users[0]) if len(users) == 1 else None
+            if fused is not None:
+                options["activation"] = fused
                 result = users[0].outputs[0]
         self.graph.operators.append(Operator(kind, inputs, [self._activation(result)], dict(options)))
 
@@ -157,8 +159,11 @@ class _Converter:
         self._emit("PRELU", [self._input(node), self.graph.constant(name, slopes.reshape(1, 1, count))], node)
 
     def _relu(self, node: ir.Node) -> None:
+        kind = _rectifier(node)
+        if kind is None:
+            raise ModelError(f"TFLite: no translation of Clip ({node.name}) to other limits than 0 and 6")
         if node.outputs[0] not in self.index:  # else it went into the operator before it
-            self._emit("RELU", [self._input(node)], node)
+            self._emit(kind, [self._input(node)], node)
 
     def _add(self, node: ir.Node) -> None:
         self._emit("ADD", [self._input(node, 0), self._input(node, 1)], node, activation="NONE")
@@ -231,3 +236,12 @@ def _depthwise_1x1(node: ir.Node) -> bool:
     except DoesNotApplyError:
         return False
     return found.depthwise and found.kernel == (1, 1) and found.plain
+
+
+def _rectifier(node: ir.Node) -> str | None:
+    """TFLite's name of the ReLU or ReLU6 that the node is."""
+    if node.op_type == "Relu":
+        return "RELU"
+    limits = [constant(value) for value in node.inputs[1:]] if node.op_type == "Clip" else []
+    given = [None if limit is None else float(limit) for limit in limits]
+    return "RELU6" if given == [0.0, 6.0] else None

@@ -202,6 +202,19 @@ def test_relu_of_a_value_that_others_take_stays():
     assert _same(_graph(nodes, {"w": weight}))["RELU"] == 1
 
 
+def test_relu6_goes_into_the_convolution_and_other_limits_are_refused():
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["h"], pads=[1] * 4),
+        helper.make_node("Clip", ["h", "low", "high"], ["y"], name="cut"),
+    ]
+    weight = np.random.default_rng(1).normal(0, 3, (4, 4, 3, 3)).astype(np.float32)
+    limits = {"low": np.float32(0), "high": np.float32(6)}
+    arrays = {"w": weight, **{name: np.asarray(value) for name, value in limits.items()}}
+    assert _same(_graph(nodes, arrays)) == {"CONV_2D": 1}
+    with pytest.raises(ModelError, match=r"Clip \(cut\) to other limits"):
+        from_onnx(_graph(nodes, {**arrays, "high": np.asarray(np.float32(1))}), (8, 8))
+
+
 def test_what_has_no_translation_is_named():
     model = _graph([helper.make_node("Elu", ["image"], ["y"], name="odd")])
     with pytest.raises(ModelError, match=r"no translation of Elu \(odd\)"):
