@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -67,15 +67,7 @@ OPEN = TeacherSpec(
     hint_channels=(64, 64, 64, 128, 128, 512),
 )
 
-# Twice the hints, for recipes that list as many of the student's cells.
-OFFICIAL_MORE = replace(
-    OFFICIAL,
-    name="official-more",
-    hints=(5, 8, 11, 14, 16, 17),
-    hint_channels=(64, 128, 128, 256, 256, 512, 512),
-)
-
-TEACHERS = {spec.name: spec for spec in (OFFICIAL, OFFICIAL_MORE, OPEN)}
+TEACHERS = {spec.name: spec for spec in (OFFICIAL, OPEN)}
 
 
 class _FastPReLU(nn.Module):

@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of shards")
     p.add_argument("--teacher", type=Path, required=True, help="ONNX graph that training.teachers made")
     p.add_argument("--out", type=Path, required=True, help="folder for runs and table.md")
-    p.add_argument("--recipe", default="ablation-base", choices=sorted(RECIPES), help="how all are trained")
+    p.add_argument("--recipe", default="comparison", choices=sorted(RECIPES), help="how all are trained")
     p.add_argument("--samples", type=int, default=4000, help="faces each sees")
     p.add_argument("--runs", type=int, default=60, help="timed embeddings of each")
     p.add_argument("--threads", type=int, default=torch.get_num_threads())
