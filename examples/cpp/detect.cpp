@@ -15,10 +15,10 @@ constexpr int GRID = 32;
 constexpr int CLOSE_SIDE = 192;    // second try: the picture's longer side ...
 constexpr int CLOSE_CANVAS = 320;  // ... in the middle of this much black
 
-constexpr int SECOND_LOOK = 192;   // side of the canvas with a face alone ...
-constexpr double SECOND_FACE = 96; // ... and the face's height there
-constexpr double SEEN_WELL[] = {56, 200};  // heights in the graph's input whose landmarks need no second look
-constexpr std::size_t MAX_SECOND_LOOKS = 16;  // of the largest faces: bounds the time for crowds
+constexpr int LOOK_SIDE = 160;         // side of the canvas with a face alone ...
+constexpr double LOOK_FACE = 96;       // ... and the face's height there
+constexpr double LOOK_SCORE = 0.3;     // enough there, for that it is a face was decided before
+constexpr std::size_t MAX_LOOKS = 16;  // the largest faces that get them: bounds the time for crowds
 
 // A picture as the graph sees it: canvas = (picture + 0.5) * scale - 0.5 + shift.
 struct View {
@@ -62,10 +62,10 @@ View fit_close(const Picture& picture, const nlohmann::json& size) {
 
 // One face alone, at the size at which its landmarks are found best.
 View fit_face(const Picture& picture, const nlohmann::json& size, const Face& face) {
-    const int rows = size.at(0).is_null() ? SECOND_LOOK : size.at(0).get<int>();
-    const int columns = size.at(1).is_null() ? SECOND_LOOK : size.at(1).get<int>();
-    const double scale = std::min(1.0, SECOND_FACE / (face.bottom - face.top));
-    const double half = (SECOND_LOOK / 2 - 1) / scale;
+    const int rows = size.at(0).is_null() ? LOOK_SIDE : size.at(0).get<int>();
+    const int columns = size.at(1).is_null() ? LOOK_SIDE : size.at(1).get<int>();
+    const double scale = std::min(1.0, LOOK_FACE / (face.bottom - face.top));
+    const double half = (LOOK_SIDE / 2 - 1) / scale;
     const double x = (face.left + face.right) / 2, y = (face.top + face.bottom) / 2;
     auto clip = [](double value, int low, int high) { return int(std::clamp(value, double(low), double(high))); };
     const int left = clip(std::floor(x - half), 0, picture.width - 1);
@@ -86,9 +86,8 @@ const std::vector<float>& output(const Outputs& outputs, const std::string& name
 }
 
 // The project's own detector: logits, and distances in strides from the cell's centre.
-void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns, std::vector<Face>& faces) {
-    constexpr double THRESHOLD = 0.7;
-    const double logit = std::log(THRESHOLD / (1 - THRESHOLD));
+void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns, double threshold, std::vector<Face>& faces) {
+    const double logit = std::log(threshold / (1 - threshold));
     const std::size_t cells = std::size_t(rows) * columns;
     const auto& scores = output(outputs, "score", stride, cells);
     const auto& bbox = output(outputs, "bbox", stride, 4 * cells);
@@ -109,8 +108,7 @@ void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns
 }
 
 // YuNet: score sqrt(cls * obj), box as centre offset and log size, from the cell's corner.
-void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, std::vector<Face>& faces) {
-    constexpr double THRESHOLD = 0.6;
+void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, double threshold, std::vector<Face>& faces) {
     const std::size_t cells = std::size_t(rows) * columns;
     const auto& cls = output(outputs, "cls", stride, cells);
     const auto& obj = output(outputs, "obj", stride, cells);
@@ -119,7 +117,7 @@ void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, std
     for (std::size_t cell = 0; cell < cells; cell++) {
         Face face{};
         face.score = std::sqrt(std::clamp(double(cls[cell]), 0.0, 1.0) * std::clamp(double(obj[cell]), 0.0, 1.0));
-        if (!(face.score >= THRESHOLD)) continue;
+        if (!(face.score >= threshold)) continue;
         const double column = cell % columns, row = cell / columns;
         const float* box = &bbox[4 * cell];
         const float* points = &kps[10 * cell];
@@ -155,16 +153,20 @@ std::vector<Face> suppress(std::vector<Face> faces) {
     return kept;
 }
 
-std::vector<Face> search(Model& model, const View& view) {
+double usual_threshold(const Model& model) {
+    return model.card().at("kind") == "yunet" ? 0.6 : 0.7;
+}
+
+std::vector<Face> search(Model& model, const View& view, double threshold) {
     const Outputs outputs = model.run(view.canvas);
     const std::string kind = model.card().at("kind");
     std::vector<Face> faces;
     for (int stride : {8, 16, 32}) {
         const int rows = view.canvas.height / stride, columns = view.canvas.width / stride;
         if (kind == "pocketface") {
-            decode_pocketface(outputs, stride, rows, columns, faces);
+            decode_pocketface(outputs, stride, rows, columns, threshold, faces);
         } else if (kind == "yunet") {
-            decode_yunet(outputs, stride, rows, columns, faces);
+            decode_yunet(outputs, stride, rows, columns, threshold, faces);
         } else {
             throw std::runtime_error("detectors of the kind " + kind + " are not decoded here");
         }
@@ -179,23 +181,60 @@ std::vector<Face> search(Model& model, const View& view) {
     return faces;
 }
 
-// Replace the landmarks of faces that the graph saw at an unfavourable size.
-void look_again(Model& model, const Picture& picture, double scale, std::vector<Face>& faces) {
+// The view with its canvas mirrored.
+View mirrored(View view) {
+    for (int y = 0; y < view.canvas.height; y++) {
+        for (int left = 0, right = view.canvas.width - 1; left < right; left++, right--) {
+            std::swap_ranges(view.canvas.at(left, y), view.canvas.at(left, y) + 3, view.canvas.at(right, y));
+        }
+    }
+    return view;
+}
+
+// A face that was found in the mirrored canvas of a view, as it is in the picture.
+Face mirrored_back(const Face& face, const View& view) {
+    const double total = (view.canvas.width - 2 * view.left) / view.scale_x - 1;
+    Face result = face;
+    result.left = total - face.right, result.right = total - face.left;
+    const auto& marks = face.landmarks;
+    result.landmarks = {marks[1], marks[0], marks[2], marks[4], marks[3]};
+    for (Point& point : result.landmarks) point.x = total - point.x;
+    return result;
+}
+
+// The one of `others` that is this face, or null.
+const Face* same(const Face& face, const std::vector<Face>& others) {
+    const auto best = std::max_element(others.begin(), others.end(), [&](const Face& a, const Face& b) {
+        return overlap(face, a) < overlap(face, b);
+    });
+    return best == others.end() || overlap(face, *best) <= 0.5 ? nullptr : &*best;
+}
+
+// Replace box and landmarks by the mean of two looks at each face alone, one of them mirrored.
+void look_closer(Model& model, const Picture& picture, std::vector<Face>& faces) {
     std::vector<Face*> largest;
     for (Face& face : faces) largest.push_back(&face);
     std::stable_sort(largest.begin(), largest.end(), [](Face* a, Face* b) { return a->area() > b->area(); });
-    if (largest.size() > MAX_SECOND_LOOKS) largest.resize(MAX_SECOND_LOOKS);
+    if (largest.size() > MAX_LOOKS) largest.resize(MAX_LOOKS);
     for (Face* face : largest) {
-        const double height = (face->bottom - face->top) * scale;
-        if (height <= SEEN_WELL[1] && (height >= SEEN_WELL[0] || scale >= 1 / 1.5)) continue;
-        const auto again = search(model, fit_face(picture, model.card().at("input").at("size"), *face));
-        const auto match = std::max_element(again.begin(), again.end(), [&](const Face& a, const Face& b) {
-            return overlap(*face, a) < overlap(*face, b);
-        });
-        if (match == again.end() || overlap(*face, *match) <= 0.5) continue;
-        const double score = face->score;
-        *face = *match;
-        face->score = score;
+        const View view = fit_face(picture, model.card().at("input").at("size"), *face);
+        const auto plain = search(model, view, LOOK_SCORE);
+        auto turned = search(model, mirrored(view), LOOK_SCORE);
+        for (Face& other : turned) other = mirrored_back(other, view);
+        const Face* one = same(*face, plain);
+        const Face* two = same(*face, turned);
+        if (!one) one = two;
+        if (!two) two = one;
+        if (!one) continue;
+        auto mean = [](double a, double b) { return (a + b) / 2; };
+        Face better = *face;
+        better.left = mean(one->left, two->left), better.right = mean(one->right, two->right);
+        better.top = mean(one->top, two->top), better.bottom = mean(one->bottom, two->bottom);
+        for (int i = 0; i < 5; i++) {
+            const Point a = one->landmarks[i], b = two->landmarks[i];
+            better.landmarks[i] = {mean(a.x, b.x), mean(a.y, b.y)};
+        }
+        *face = better;
     }
 }
 
@@ -203,13 +242,10 @@ void look_again(Model& model, const Picture& picture, double scale, std::vector<
 
 std::vector<Face> detect(Model& model, const Picture& picture) {
     const auto& size = model.card().at("input").at("size");
-    View seen = fit(picture, size);
-    auto faces = search(model, seen);
-    if (faces.empty()) {
-        seen = fit_close(picture, size);
-        faces = search(model, seen);
-    }
-    look_again(model, picture, seen.scale_y, faces);
+    const double threshold = usual_threshold(model);
+    auto faces = search(model, fit(picture, size), threshold);
+    if (faces.empty()) faces = search(model, fit_close(picture, size), threshold);
+    look_closer(model, picture, faces);
     return faces;
 }
 
