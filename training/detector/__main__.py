@@ -124,7 +124,7 @@ def _mine(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from training.detector.collection import held_out, read_all
-    from training.detector.evaluate import compare
+    from training.detector.evaluate import compare, packaged
     from training.detector.truth import caltech
     from training.yunet import Finder, YuNet
 
@@ -133,7 +133,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     items = items[: options.limit or None]
     truth = caltech(options.caltech) if options.caltech else {}
     ours, yunet = Finder(options.graph, "pocketface"), YuNet(options.teacher)
-    detectors = {"ours": lambda p: ours.detect(p, 0.05), "yunet": lambda p: yunet.detect(p, 0.05)}
+    detectors = {
+        "ours": lambda p: ours.detect(p, 0.05),
+        "ours in the package": packaged(options.graph),
+        "yunet": lambda p: yunet.detect(p, 0.05),
+    }
     report: dict[str, object] = dict(TERMS)
     run = options.graph.with_name("run.json")
     if run.is_file():
