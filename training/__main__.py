@@ -58,6 +58,7 @@ def main() -> int:
     from tqdm import tqdm
 
     from training.cell_by_cell import begin
+    from training.curves import columns
     from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
     from training.recipes import RECIPES
@@ -119,7 +120,7 @@ def main() -> int:
         if trainer.samples < recipe.cell_by_cell or seconds <= 0:
             return 0
     log = out / "log.csv"
-    header = log.read_text(encoding="utf-8").partition("\n")[0].split(",") if log.is_file() else []
+    header = columns(log)
     bar = tqdm(initial=trainer.samples, total=recipe.samples or None, unit=" faces", disable=None)
     shown, began, first = time.monotonic(), time.monotonic(), trainer.samples
     with open(log, "a", encoding="utf-8", newline="") as stream:
@@ -139,7 +140,7 @@ def main() -> int:
                 speed = (trainer.samples - first) / (shown - began)
                 values = " ".join(f"{name} {value:.4g}" for name, value in row.items())
                 tqdm.write(f"{values} faces/s {speed:.1f}")
-    if importlib.util.find_spec("matplotlib"):
+    if importlib.util.find_spec("matplotlib") and columns(log):
         from training.curves import draw
 
         draw(log, log.with_suffix(".png"))

@@ -12,6 +12,12 @@ WINDOW = 15
 """Rows of the log that are averaged to one point."""
 
 
+def columns(log: Path) -> list[str]:
+    """The columns of a log that goes on; none where it is missing, or a killed run left it empty."""
+    text = log.read_text(encoding="utf-8") if log.is_file() else ""
+    return text.partition("\n")[0].split(",") if text else []
+
+
 def read_log(path: Path) -> dict[str, NDArray[np.float64]]:
     """The columns of a log; what a row lacks is not a number."""
     with open(path, encoding="utf-8", newline="") as stream:
@@ -34,10 +40,10 @@ def draw(log: Path, picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    columns = read_log(log)
-    samples = smooth(columns.pop("samples"))
+    values_of = read_log(log)
+    samples = smooth(values_of.pop("samples"))
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for name, values in columns.items():
+    for name, values in values_of.items():
         if name.startswith("hint"):
             left.plot(samples, smooth(values), label=name)
         elif name in ("cosine", "rate"):

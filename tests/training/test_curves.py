@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.curves import draw, read_log, smooth
+from training.curves import columns, draw, read_log, smooth
 
 LOG = "samples,rate,hint0,cosine\n" + "".join(
     f"{8 * i},{1 - i / 40},{'' if i > 30 else 0.5},{i / 40}\n" for i in range(1, 40)
@@ -14,9 +14,9 @@ LOG = "samples,rate,hint0,cosine\n" + "".join(
 
 def test_missing_values_are_no_numbers(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
-    columns = read_log(tmp_path / "log.csv")
-    assert np.isnan(columns["hint0"][-1])
-    assert columns["samples"][-1] == 312
+    values = read_log(tmp_path / "log.csv")
+    assert np.isnan(values["hint0"][-1])
+    assert values["samples"][-1] == 312
 
 
 def test_an_empty_log_is_said(tmp_path: Path) -> None:
@@ -35,3 +35,12 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     draw(tmp_path / "log.csv", tmp_path / "log.png")
     assert (tmp_path / "log.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_killed_before_its_first_row_begins_the_log_anew(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    assert columns(log) == []
+    log.write_text("")
+    assert columns(log) == []
+    log.write_text(LOG)
+    assert columns(log) == ["samples", "rate", "hint0", "cosine"]

@@ -20,9 +20,9 @@ BASE = Recipe(
 ABLATION = (
     BASE,
     replace(BASE, name="ablation-adamw", optimiser=replace(STEADY, muon=0)),
+    replace(BASE, name="ablation-prelu", network="pocketnet"),
     replace(BASE, name="ablation-batch-32", batches=((0, 32),)),
     replace(BASE, name="ablation-no-hints", losses=Losses(hints=(0, 0))),
-    replace(BASE, name="ablation-prelu", network="pocketnet"),
     replace(BASE, name="ablation-official", teacher="official", student_hints=(5, 11, 16)),
     replace(BASE, name="ablation-few-faces", faces=SAMPLES // 10),
     replace(BASE, name="ablation-more-augmentation", augmentation=Augmentation(light=0.15, harden=0.5)),
