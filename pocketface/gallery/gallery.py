@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pocketface.recognizer import FaceRecognizer
     from pocketface.types import Face
 
-PREPROCESSING = "arcface-112/1"
+PREPROCESSING = "arcface-112/2"
 """Version of everything between a picture and the network's input; raised when templates change with it."""
 
 _EXPIRE_EVERY = 3600.0
