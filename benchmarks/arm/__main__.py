@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.arm", description=__doc__)
     parser.add_argument("photos", nargs=2, type=Path, help="two photos of one person")
-    parser.add_argument("-m", "--model", action="append", help="embedder, repeatable; default: the default one's forms")
+    parser.add_argument(
+        "-m", "--model", action="append", help="repeatable; default: the default embedder's forms"
+    )
     parser.add_argument("-d", "--detector", help="default: the installed one")
     parser.add_argument(
         "--folder", type=Path, required=True, help="where the emulated system is made or lies"
