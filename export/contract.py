@@ -79,7 +79,9 @@ def read_contract(info: Path | None, figures: Path) -> Contract:
         if "samples" in measured:
             values["source"] = f"{values.get('source', 'own checkpoint')}; {measured['samples']:,} samples"
     elif figures.is_file():
-        values["accuracy"] = _detection(_object(figures), figures)
+        measured = _object(figures)
+        if "figures" in measured:
+            values["accuracy"] = _detection(measured, figures)
     return Contract(**values)
 
 

@@ -4,7 +4,7 @@ The picture is reduced so that the smallest face wanted is still seen, padded to
 and the graph's claims are decoded, thinned out and brought back to the picture's pixels. Faces that fill
 or overflow the frame escape detectors trained on scenes, so a picture in which nothing was found is
 tried again smaller, with a margin around it. Landmarks come from two more looks at the face alone, one of
-them mirrored: their mean is a fifth closer to the truth, and hardly depends on the picture's size.
+them mirrored: their mean is more exact, and hardly depends on the picture's size.
 """
 
 from __future__ import annotations

@@ -58,8 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     models = [registry.find(m, task="embed") for m in args.model or ()]
-    usual = registry.default("embed").card.name
-    models = models or [m for m in registry.installed() if m.card.name == usual]
+    if not models:
+        usual = registry.default("embed").card.name
+        models = [m for m in registry.installed() if m.card.name == usual]
     detector = registry.find(args.detector, task="detect") if args.detector else registry.default("detect")
     folder = args.folder.resolve()
     make(folder, (args.wheel or build_wheel(folder / "wheel")).resolve())

@@ -265,4 +265,3 @@ def test_a_changed_model_is_refused(context, address: str) -> None:
     page.route("**/models/embedder.onnx", lambda route: route.fulfill(body=b"something else"))
     page.goto(address)
     expect(page.locator("#state")).to_contain_text("not the file that its card describes")
-

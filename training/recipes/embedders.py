@@ -30,6 +30,7 @@ EMBEDDERS = (
         augmentation=NEAR,
         late=LATE,
         late_from=0.67,
-        minutes=90,
+        batches=((0, 8), (8_000, 16)),
+        minutes=128,
     ),
 )

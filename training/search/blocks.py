@@ -9,7 +9,7 @@ architecture's gradient has far less noise from as few faces than an embedding's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.cell_by_cell import exposing_all
 from training.losses import Hints
 from training.networks.layout import VARIANTS, reduction_cells
 from training.search.faces import drawn, mirrored
@@ -66,7 +67,7 @@ def taught_halves(
 
 def teacher_of_all_cells(models: Path, graph: Path) -> Teacher:
     """The authors' PocketNetS-128 in the folder `models`, showing every cell; `graph` is kept."""
-    spec = replace(OFFICIAL, hints=tuple(range(LAYOUT.cells)), hint_channels=(*WIDTHS, 512))
+    spec = exposing_all(OFFICIAL, WIDTHS)
     if not (models / spec.file).is_file():
         raise ValueError(f"{models / spec.file} is missing: --blocks is the folder of the teacher's weights")
     if not graph.is_file():
