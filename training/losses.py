@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.kernels import pointwise
+
 
 class ArcFace(nn.Module):
     """Additive angular margin (Deng et al. 2019): cross entropy of `s cos(theta + m at the label)`.
@@ -87,8 +89,9 @@ class Hints(nn.Module):
 
     def against(self, student: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
         """One loss a hint, against maps of the teacher that are normalised already."""
-        pairs = zip(self.maps, student, targets, strict=True)
-        return [F.mse_loss(linear(s), target) for linear, s, target in pairs]
+        linears = [linear for linear in self.maps if isinstance(linear, nn.Conv2d)]
+        pairs = zip(linears, student, targets, strict=True)
+        return [F.mse_loss(pointwise(linear, s), target) for linear, s, target in pairs]
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
         """One loss a hint; maps `(n, c, h, w)`, teacher and student of the same height and width."""

@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--minutes", type=float, default=60, help="wall-clock budget, earlier parts included")
     train.add_argument("--start", type=Path, help="weights, .pth, that a new run begins with")
     train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
-    train.add_argument("--teacher", type=Path, help="YuNet's graph, which judges small faces in the scenes")
+    train.add_argument("--teacher", type=Path, help="YuNet's graph: judges small faces, shows its maps")
 
     train.add_argument("--drills", type=Path, help="what `mine` found, to draw more scenes around")
 
@@ -97,6 +97,7 @@ def _collect(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from training.detector.drills import Drills
+    from training.detector.teaching import Inner
     from training.detector.train import Recipe, train
     from training.yunet import YuNet
 
@@ -104,7 +105,8 @@ def _train(options: argparse.Namespace) -> None:
     recipe = Recipe(minutes=options.minutes, seed=options.seed)
     teacher = YuNet(options.teacher) if options.teacher else None
     drills = Drills.read(options.drills) if options.drills else None
-    state = train(options.scenes, options.out, recipe, teacher, options.start, drills)
+    inner = Inner(options.teacher) if options.teacher else None
+    state = train(options.scenes, options.out, recipe, teacher, inner, options.start, drills)
     print(f"{state.steps} steps, {state.scenes} scenes, {state.seconds / 60:.1f} minutes: {options.out}")
 
 

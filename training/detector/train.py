@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training import kernels
+from training.detector import quick
 from training.detector.collection import Item, held_out, read_all
 from training.detector.drills import Drills
 from training.detector.graph import export
 from training.detector.losses import Batch, losses, total
 from training.detector.scenes import Maker, Scene
+from training.detector.teaching import KINDS, Inner, hints, paired
 from training.muon import Muon, is_matrix
-from training.networks.detector import Detector
+from training.networks.detector import STRIDES, Detector
 from training.yunet import YuNet
 
 SIZES = ((160, 18), (224, 10), (320, 5))
@@ -29,12 +32,16 @@ SIZES = ((160, 18), (224, 10), (320, 5))
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run is made of; `minutes` is the whole budget, resumed parts counted in."""
+    """What a run is made of; `minutes` is the whole budget, resumed parts counted in.
+
+    `hints` weigh what is left of each of the teacher's maps, from the run's start to its end, geometrically.
+    """
 
     minutes: float = 60
     muon: float = 0.015
     adam: float = 2e-3
     average: float = 0.998
+    hints: tuple[float, float] = (0.3, 0.03)
     seed: int = 0
 
 
@@ -70,16 +77,20 @@ def usable(item: Item) -> bool:
 class Run:
     """One training run in a folder: `state.pt`, `curve.csv`, `facedet.pth`, `facedet.onnx`."""
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, inner: Inner | None = None) -> None:
+        """With the teacher's `inner` maps the student's learn to give them."""
         self.folder, self.recipe, self.state = folder, recipe, State()
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.network = Detector().train()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network)
-        matrices = [p for p in self.network.parameters() if is_matrix(p)]
+        self.inner, self.hints = inner, hints() if inner else None
+        self.quick = kernels.available()
+        learnt = [*self.network.parameters(), *(self.hints.parameters() if self.hints else ())]
+        matrices = [p for p in learnt if is_matrix(p)]
         known = {id(p) for p in matrices}
-        others = [p for p in self.network.parameters() if id(p) not in known]
+        others = [p for p in learnt if id(p) not in known]
         self.optimizers: list[torch.optim.Optimizer] = [
             Muon(matrices, lr=recipe.muon),
             torch.optim.AdamW(others, lr=recipe.adam, betas=(0.9, 0.98), weight_decay=1e-4),
@@ -93,6 +104,8 @@ class Run:
         self.state = State(**kept["state"])
         self.network.load_state_dict(kept["network"])
         self.average.load_state_dict(kept["average"])
+        if self.hints:
+            self.hints.load_state_dict(kept["hints"])
         for optimizer, stored in zip(self.optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
 
@@ -108,10 +121,6 @@ class Run:
                 nn.init.zeros_(value)
         self.average.load_state_dict(self.network.state_dict())
 
-    def freeze(self) -> None:
-        """Keep the first two convolutions, on the largest maps, as they are: a quarter of a step's time."""
-        self.network.stem.eval().requires_grad_(False)
-
     def save(self) -> None:
         """Write everything a later run continues from, and the averaged weights."""
         partial = self.folder / "state.part"
@@ -120,6 +129,7 @@ class Run:
                 "state": asdict(self.state),
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
+                "hints": self.hints.state_dict() if self.hints else {},
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             },
             partial,
@@ -139,8 +149,22 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
             optimizer.zero_grad()
-        terms = losses(self.network(batch.images), batch)
-        total(terms).backward()  # type: ignore[no-untyped-call]
+        if self.quick:
+            features = quick.features(self.network, batch.images)
+            outputs = quick.answers(self.network, features)
+        else:
+            features = self.network.features(batch.images)
+            outputs = self.network.answers(features)
+        terms = losses(outputs, batch)
+        cost = total(terms)
+        if self.inner and self.hints:
+            maps = self.inner(batch.images)
+            left = torch.stack(self.hints(paired(features), maps))
+            start, end = self.recipe.hints
+            cost = cost + start * (end / start) ** done * left.sum()
+            kinds = left.detach().reshape(-1, len(STRIDES)).mean(1)
+            terms |= dict(zip(KINDS, kinds, strict=True))
+        cost.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -159,8 +183,15 @@ class Run:
             else:
                 value.copy_(mine[name])
 
+    def calibrate(self, maker: Maker) -> None:
+        """Learn mean and deviation of the teacher's maps."""
+        if self.inner and self.hints:
+            self.hints.calibrate(self.inner(batch_of([maker.scene(224) for _ in range(100)]).images))
+
     def train(self, maker: Maker, save_every: float = 60) -> None:
         """Run until the budget is spent."""
+        if not self.state.steps:
+            self.calibrate(maker)
         sizes = np.random.default_rng(self.state.steps)
         last = saved = time.monotonic()
         sums: dict[str, float] = {}
@@ -209,6 +240,7 @@ def train(
     out: Path,
     recipe: Recipe,
     teacher: YuNet | None = None,
+    inner: Inner | None = None,
     start: Path | None = None,
     drills: Drills | None = None,
 ) -> State:
@@ -217,11 +249,9 @@ def train(
     A new run begins with random weights or with those of `start`; one that exists goes on.
     """
     torch.set_num_threads(1)
-    run = Run(out, recipe)
-    if start:
-        run.freeze()
-        if not run.state.steps:
-            run.start(start)
+    run = Run(out, recipe, inner)
+    if start and not run.state.steps:
+        run.start(start)
     items = [item for item in read_all(scenes) if usable(item)]
     run.train(Maker(items, recipe.seed + run.state.steps, teacher, drills))
     return run.state

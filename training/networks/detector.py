@@ -8,6 +8,7 @@ into the first convolution exactly, a shift would not (its zero padding would no
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +20,19 @@ SCALE = 1 / 128
 
 Outputs = tuple[list[Tensor], list[Tensor], list[Tensor]]
 """Scores (n, 1, h/s, w/s) logits, boxes (n, 4, ...), points (n, 10, ...), each a list over strides."""
+
+
+class Features(NamedTuple):
+    """Maps (n, c, h/s, w/s), each a list over strides.
+
+    `levels` as the backbone gives them, `merged` with what coarser strides saw, and what the heads' blocks
+    make of these for the score (`what`) and for box and points (`where`).
+    """
+
+    levels: list[Tensor]
+    merged: list[Tensor]
+    what: list[Tensor]
+    where: list[Tensor]
 
 
 def unit(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -59,10 +73,9 @@ class Head(nn.Module):
         nn.init.constant_(self.box.bias, 2.0)  # type: ignore[arg-type]
         nn.init.zeros_(self.points.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, c, h, w) to the three maps."""
-        where = self.where(x)
-        return self.score(self.what(x)), self.box(where), self.points(where)
+    def forward(self, what: Tensor, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What its blocks gave, (n, c, h, w) each, to the three maps."""
+        return self.score(what), self.box(where), self.points(where)
 
 
 class Detector(nn.Module):
@@ -94,19 +107,34 @@ class Detector(nn.Module):
         self.merges = nn.ModuleList([Block(third, third) for _ in range(2)])
         self.heads = nn.ModuleList([Head(third) for _ in STRIDES])
 
-    def forward(self, image: Tensor) -> Outputs:
-        """The maps of all strides."""
+    def features(self, image: Tensor) -> Features:
+        """The maps that answers are read from, of all strides."""
         x = self.stem(image if self.scale == 1 else image * self.scale)
         levels: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
+        merged = list(levels)
         for level in (1, 0):
-            above = F.interpolate(levels[level + 1], scale_factor=2.0, mode="nearest")
-            levels[level] = self.merges[level](levels[level] + above)
-        answers = [head(x) for head, x in zip(self.heads, levels, strict=True)]
-        scores, boxes, points = zip(*answers, strict=True)
+            above = F.interpolate(merged[level + 1], scale_factor=2.0, mode="nearest")
+            merged[level] = self.merges[level](merged[level] + above)
+        heads = list(zip(self.heads, merged, strict=True))
+        return Features(
+            levels, merged, [head.what(x) for head, x in heads], [head.where(x) for head, x in heads]
+        )
+
+    def answers(self, features: Features) -> Outputs:
+        """The maps of all strides."""
+        made = [
+            head(what, where)
+            for head, what, where in zip(self.heads, features.what, features.where, strict=True)
+        ]
+        scores, boxes, points = zip(*made, strict=True)
         return list(scores), list(boxes), list(points)
+
+    def forward(self, image: Tensor) -> Outputs:
+        """The maps of all strides."""
+        return self.answers(self.features(image))
 
 
 def fused(network: Detector) -> Detector:
