@@ -1,8 +1,8 @@
 """`python -m export.release WEIGHTS`: the graphs that ship, from the weights that training left.
 
 For each network in `WEIGHTS` that has an `export/info/NAME.json`, all its forms are exported to a
-scratch folder, and those that ship are copied to `models/` with their cards. What is missing in
-`WEIGHTS` is left as it is in `models/`.
+scratch folder, and those that ship are copied to `models/` with their cards and the weights they were made of.
+What is missing in `WEIGHTS` is left as it is in `models/`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIMIT = 4 << 20
 def main() -> int:
     """Export what `WEIGHTS` has; the exit status is 1 when a form failed its check."""
     parser = argparse.ArgumentParser(prog="python -m export.release", description=__doc__.split("\n")[0])
-    parser.add_argument("weights", type=Path, help="folder with NAME.pth (and NAME.json), facedet.onnx")
+    parser.add_argument("weights", type=Path, help="folder with NAME.pth, NAME.json, facedet.onnx")
     parser.add_argument("--faces", type=Path, required=True, help="aligned faces: shards and manifest.csv")
     parser.add_argument("--scenes", type=Path, required=True, help="pictures for the detector's ranges")
     parser.add_argument("--only", choices=sorted(SHIPPED), help="one network")
@@ -66,6 +66,8 @@ def main() -> int:
             status = max(status, code)
             if code < 2:
                 _copy(out, name, options.models)
+                if candidates[0].is_file():
+                    shutil.copyfile(candidates[0], options.models / candidates[0].name)
     return status
 
 
@@ -76,7 +78,7 @@ def _training_shard(faces: Path) -> Path:
 
 def _copy(source: Path, name: str, target: Path) -> None:
     for old in target.glob(f"{name}.*"):
-        if old.suffix != ".pth":  # the weights themselves, which training leaves there
+        if old.suffix != ".pth":
             old.unlink()
     for path in sorted(source.glob(f"{name}.*")):
         if ".plain." in path.name:

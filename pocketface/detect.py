@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MIN_FACE = 0.05
 """Smallest face looked for, as a fraction of the picture's height."""
 
-SCORE_THRESHOLDS = {"pocketface": 0.7, "yunet": 0.6, "scrfd": 0.5}
+SCORE_THRESHOLDS = {"pocketface": 0.6, "yunet": 0.6, "scrfd": 0.5}
 """Default by kind of detector; ours: one false positive in 300 held-out pictures (training/detector/)."""
 
 _NMS_OVERLAP = 0.4

@@ -184,6 +184,7 @@ class Teacher:
         self.spec = spec
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # else it says of each graph that a constant was removed
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self._mean = np.asarray(spec.mean, np.float32)

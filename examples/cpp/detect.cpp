@@ -9,7 +9,7 @@ namespace {
 
 constexpr double MIN_FACE = 0.05;  // smallest face looked for, as a fraction of the picture's height
 constexpr double FACE_PX = 24;     // height at which a face is found reliably
-constexpr double OVERLAP = 0.4;
+constexpr double OVERLAP = 0.4, SCORE_THRESHOLD = 0.6;
 constexpr int MAX_SIDE = 2560;
 constexpr int GRID = 32;
 constexpr int CLOSE_SIDE = 192;    // second try: the picture's longer side ...
@@ -153,10 +153,6 @@ std::vector<Face> suppress(std::vector<Face> faces) {
     return kept;
 }
 
-double usual_threshold(const Model& model) {
-    return model.card().at("kind") == "yunet" ? 0.6 : 0.7;
-}
-
 std::vector<Face> search(Model& model, const View& view, double threshold) {
     const Outputs outputs = model.run(view.canvas);
     const std::string kind = model.card().at("kind");
@@ -242,9 +238,8 @@ void look_closer(Model& model, const Picture& picture, std::vector<Face>& faces)
 
 std::vector<Face> detect(Model& model, const Picture& picture) {
     const auto& size = model.card().at("input").at("size");
-    const double threshold = usual_threshold(model);
-    auto faces = search(model, fit(picture, size), threshold);
-    if (faces.empty()) faces = search(model, fit_close(picture, size), threshold);
+    auto faces = search(model, fit(picture, size), SCORE_THRESHOLD);
+    if (faces.empty()) faces = search(model, fit_close(picture, size), SCORE_THRESHOLD);
     look_closer(model, picture, faces);
     return faces;
 }

@@ -20,7 +20,7 @@ import { fit, fitClose, fitFace, mirrored, mirroredBack } from "./views.js";
 export { align, CROP_SIZE, estimate, TEMPLATE } from "./align.js";
 export { MAX_PIXELS, PictureError, pixelsOf, readPicture, toImageData } from "./pixels.js";
 
-const SCORE_THRESHOLDS = { pocketface: 0.7, yunet: 0.6 };
+const SCORE_THRESHOLDS = { pocketface: 0.6, yunet: 0.6 };
 const OVERLAP = 0.4;
 const LOOK_SCORE = 0.3; // enough in a look at a face alone, for that it is a face was decided before
 const MAX_LOOKS = 16; // the largest faces that get them: bounds the time for crowds

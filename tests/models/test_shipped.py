@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import combinations
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def test_forms_of_one_embedder_agree(shipped, faces):
         if wanted == 0.9999:
             compared.add(frozenset((one.card.format, two.card.format)))
     assert frozenset(("onnx", "tflite")) in compared
+
+
+def test_weights_that_ship_are_those_the_graphs_were_made_of(shipped):
+    for card in (model.card for model in shipped if model.card.task == "embed"):
+        weights = FOLDER / f"{card.name}.pth"
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert card.space == f"{card.name}/{digest[:8]}", card.file
 
 
 def test_defaults_are_shipped(shipped, home):

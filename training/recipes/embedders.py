@@ -18,9 +18,9 @@ EMBEDDERS = (
         augmentation=NEAR,
         late=LATE,
         late_from=0.67,
-        batches=((0, 8), (4_000, 16), (70_000, 32)),
+        batches=((0, 8), (4_000, 16), (150_000, 32)),
         cell_by_cell=4_000,
-        minutes=96,
+        minutes=206,
     ),
     Recipe(
         "pocketnet-s128-open",

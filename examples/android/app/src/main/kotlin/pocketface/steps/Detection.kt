@@ -50,7 +50,7 @@ data class Face(
 
 /** Decodes the project's own detector (docs/architecture.md) from a TFLite graph, whose maps are NHWC. */
 object Decoder {
-    const val SCORE_THRESHOLD = 0.7
+    const val SCORE_THRESHOLD = 0.6
     private const val OVERLAP = 0.4
     private val STRIDES = listOf(8, 16, 32)
 
