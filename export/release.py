@@ -1,8 +1,8 @@
 """`python -m export.release WEIGHTS`: the graphs that ship, from the weights that training left.
 
 For each network in `WEIGHTS` that has an `export/info/NAME.json`, all its forms are exported to a
-scratch folder, and those that ship are copied to `models/` with their cards and the weights they were made of.
-What is missing in `WEIGHTS` is left as it is in `models/`.
+scratch folder, and those that ship are copied to `models/` with their cards and the weights they were
+made of. What is missing in `WEIGHTS` is left as it is in `models/`.
 """
 
 from __future__ import annotations

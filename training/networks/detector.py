@@ -118,10 +118,10 @@ class Detector(nn.Module):
         for level in (1, 0):
             above = F.interpolate(merged[level + 1], scale_factor=2.0, mode="nearest")
             merged[level] = self.merges[level](merged[level] + above)
-        heads = list(zip(self.heads, merged, strict=True))
-        return Features(
-            levels, merged, [head.what(x) for head, x in heads], [head.where(x) for head, x in heads]
-        )
+        heads = [head for head in self.heads if isinstance(head, Head)]
+        what = [head.what(x) for head, x in zip(heads, merged, strict=True)]
+        where = [head.where(x) for head, x in zip(heads, merged, strict=True)]
+        return Features(levels, merged, what, where)
 
     def answers(self, features: Features) -> Outputs:
         """The maps of all strides."""
