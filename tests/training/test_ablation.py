@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 import torch
 
 from training.ablation import left, main, row, sample
@@ -47,7 +46,8 @@ def test_all_is_left_of_maps_by_a_student_that_learnt_nothing(shared, tmp_path):
     (tmp_path / recipe.name).mkdir()
     state = {"network": network.state_dict(), "hints": hints.state_dict()}
     torch.save(state, tmp_path / recipe.name / "checkpoint.pt")
-    assert left(recipe, tmp_path, faces) == pytest.approx([1.0] * len(maps), abs=0.05)
+    # Somewhat less than all where channels are constant, which are not blown up to unit deviation.
+    assert all(0.85 < value < 1.02 for value in left(recipe, tmp_path, faces))
 
 
 def test_a_run_that_fails_is_one_line(tmp_path, capsys, monkeypatch):
