@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from pocketface.errors import InputError  # noqa: E402
 from training import kernels  # noqa: E402
 from training.detector import quick  # noqa: E402
 from training.detector.losses import Batch  # noqa: E402
@@ -67,6 +68,13 @@ def test_a_students_maps_come_nearer(inner, tmp_path):
     again = Run(tmp_path, Recipe(minutes=1000), inner)
     for one, other in zip(run.hints.parameters(), again.hints.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+    with pytest.raises(InputError, match="begun with --teacher"):
+        Run(tmp_path, Recipe(minutes=1000))
+
+
+def test_another_graph_is_refused(shared):
+    with pytest.raises(InputError, match="not the YuNet whose maps are known"):
+        Inner(shared / "models" / "mobilefacenet_foamliu.onnx")
 
 
 @pytest.mark.skipif(not kernels.available(), reason="needs g++ on Linux")

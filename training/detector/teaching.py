@@ -15,6 +15,7 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
+from pocketface.errors import InputError
 from training.losses import Hints
 from training.networks.detector import Features
 
@@ -38,6 +39,8 @@ class Inner:
     def __init__(self, path: Path) -> None:
         model = onnx.load(str(path))
         self._names = [*LEVELS, *MERGED, *SHARED, *CLASS, *OBJECT]
+        if not set(self._names) <= {name for node in model.graph.node for name in node.output}:
+            raise InputError(f"{path}: not the YuNet whose maps are known here, yunet_n_dynamic.onnx")
         for name in self._names:
             model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
         options = ort.SessionOptions()

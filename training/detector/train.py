@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketface.errors import InputError
 from training import kernels
 from training.detector import quick
 from training.detector.collection import Item, held_out, read_all
@@ -101,6 +102,9 @@ class Run:
 
     def _restore(self) -> None:
         kept = torch.load(self.folder / "state.pt", weights_only=True)
+        if bool(kept.get("hints")) != bool(self.hints):
+            how = "without --teacher: leave it out" if self.hints else "with --teacher: give it again"
+            raise InputError(f"{self.folder}: begun {how}")
         self.state = State(**kept["state"])
         self.network.load_state_dict(kept["network"])
         self.average.load_state_dict(kept["average"])
