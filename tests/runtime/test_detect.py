@@ -52,7 +52,7 @@ def test_looks_at_the_face_alone_bring_landmarks_closer_to_opencvs(shared, lfw, 
                 apart = np.linalg.norm(points[1] - points[0])
                 own.append(np.linalg.norm(found[0].landmarks - points, axis=1).mean() / apart)
     assert len(errors[16]) >= 30
-    assert np.mean(errors[16]) < np.mean(errors[0])
+    assert np.mean(errors[16]) < min(0.08, np.mean(errors[0]))
 
 
 def test_a_mirrored_picture_has_mirrored_landmarks(portraits):
