@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pocketface.errors import ExtraError, InputError
+from pocketface.atomic import check_target, replacing
+from pocketface.errors import ExtraError
 
 if TYPE_CHECKING:
     from pocketface.calibrate import Calibration
@@ -20,6 +22,22 @@ if TYPE_CHECKING:
 _STYLE = """body{font:16px/1.5 sans-serif;max-width:52em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse}td,th{padding:.3em .8em;border-bottom:1px solid #ddd;text-align:right}
 img{max-width:100%}"""
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Say before the photos are read that no report can be written.
+
+    Raises:
+        InputError: the path does not end in .html, or its folder is missing or write-protected.
+        ExtraError: matplotlib is missing.
+    """
+    check_target(path, (".html", ".htm"))
+    _matplotlib()
+
+
+def rounded_up(value: float) -> str:
+    """A threshold with four decimals that keeps the FMR it was measured for, and is a cosine."""
+    return f"{min(math.ceil(value * 1e4) / 1e4, 1.0):.4f}"
 
 
 def write(
@@ -34,14 +52,12 @@ def write(
         path: ends in .html.
 
     Raises:
-        InputError: another suffix.
-        ExtraError: matplotlib is missing.
+        InputError, ExtraError: as `check`.
     """
-    if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{path}: the report is a file that ends in .html")
+    check(path)
     picture = base64.b64encode(plots(calibration, chosen)).decode()
     rows = "".join(
-        f"<tr><td>{row.fmr:g}</td><td>{row.value:.4f}</td><td>{row.fmr_upper:.2g}</td>"
+        f"<tr><td>{row.fmr:g}</td><td>{rounded_up(row.value)}</td><td>{row.fmr_upper:.2g}</td>"
         f"<td>{row.fnmr:.2%}</td><td>{calibration.fnmr(row.value)[1]:.2%}</td></tr>"
         for row in calibration.thresholds()
     )
@@ -65,18 +81,15 @@ are not, so with few people the truth may lie above. FMR that is not in the tabl
 <img alt="Similarities of genuine and impostor pairs, and error rates" src="data:image/png;base64,{picture}">
 <ul>{failures}</ul></html>
 """
-    Path(path).write_text(text, encoding="utf-8")
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def plots(calibration: Calibration, chosen: Threshold | None) -> bytes:
     """Histogram of the similarities and detection error trade-off, as PNG."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ExtraError('the report needs the extra: pip install "pocketface[plots]"') from None
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure_class, canvas_class = _matplotlib()
+    figure = figure_class(figsize=(11, 4.2), layout="constrained")
+    canvas_class(figure)
     left, right = figure.subplots(1, 2)
     bins = np.linspace(-0.5, 1, 76).tolist()
     for scores, label, colour in (
@@ -103,10 +116,20 @@ def plots(calibration: Calibration, chosen: Threshold | None) -> bytes:
     return file.getvalue()
 
 
+def _matplotlib() -> tuple[Any, Any]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ExtraError('the report needs the extra: pip install "pocketface[plots]"') from None
+    return Figure, FigureCanvasAgg
+
+
 def _sentence(chosen: Threshold | None) -> str:
     if chosen is None:
         return "The impostor pairs do not support the false match rate asked for."
+    value = rounded_up(chosen.value)
     return (
-        f"Threshold <b>{chosen.value:.4f}</b> for an FMR of {chosen.fmr:g} (at most {chosen.fmr_upper:.2g}), "
-        f"FNMR {chosen.fnmr:.2%}: use it with <code>--threshold {chosen.value:.4f}</code>."
+        f"Threshold <b>{value}</b> for an FMR of {chosen.fmr:g} (at most {chosen.fmr_upper:.2g}), "
+        f"FNMR {chosen.fnmr:.2%}: use it with <code>--threshold {value}</code>."
     )

@@ -235,9 +235,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
         return image
-    if mode.startswith("I"):  # 16-bit grey: "I;16" and its kin, "I" from older Pillow
+    if mode.startswith("I"):
         values = np.asarray(image)
-        return Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        # 16-bit grey is "I;16" or its kin, and "I" from a PNG in older Pillow; other "I" tell no range.
+        eight_bits = mode == "I" and image.format != "PNG" and values.max() <= 255
+        grey = np.clip(values, 0, 255) if eight_bits else np.clip(values, 0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if mode == "F":
         raise ImageError("pixels of mode F have no known range; convert to 8 bits first")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

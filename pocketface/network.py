@@ -14,7 +14,7 @@ import numpy as np
 
 from pocketface import engines
 from pocketface.errors import EngineError, ModelError
-from pocketface.threads import default_threads
+from pocketface.threads import checked_threads, default_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,10 @@ class Network:
     Args:
         model: card and path of the graph.
         engine: name of an engine, an engine object, or None for the one that runs the file's format.
-        threads: threads for one call; None takes what was tuned, or chooses for the device.
+        threads: threads for one call, 1 to 256; None takes what was tuned, or chooses for the device.
+
+    Raises:
+        InputError: there are less than 1 or more than 256 threads.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class Network:
     ) -> None:
         self.model = model
         self.engine = engine
-        self.threads = threads
+        self.threads = None if threads is None else checked_threads(threads)
         self._sessions: dict[int, Session] = {}
 
     def __getstate__(self) -> dict[str, Any]:

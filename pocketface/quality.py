@@ -42,7 +42,7 @@ class Quality:
         brightness: mean luma of the crop's middle, 0 to 255.
         yaw: degrees, positive when the face looks to the picture's right; a hint, errors of 10 are common.
         pitch: degrees, positive when it looks up; a hint as well.
-        roll: degrees, positive when the head leans clockwise in the picture.
+        roll: degrees, positive when the head leans clockwise in the picture, turned as `face.rotation` says.
         problems: reasons against it, one short sentence each; empty when there are none.
     """
 
@@ -84,6 +84,7 @@ def assess(image: NDArray[np.uint8], face: Face) -> Quality:
     sharpness = _sharpness(middle)
     brightness = float(middle.mean())
     yaw, pitch, roll = pose(face.landmarks)
+    roll = (roll - face.rotation + 180) % 360 - 180
     low, high = BRIGHTNESS_RANGE
     checks = (
         (face_px < MIN_FACE_PX, f"the face is {face_px:.0f} pixels wide, {MIN_FACE_PX:.0f} are needed"),

@@ -22,6 +22,7 @@ from pocketface.errors import (
     NoFaceError,
     PocketfaceError,
     SeveralFacesError,
+    ThresholdError,
 )
 from pocketface.images import CHANNEL_ORDERS, MAX_PIXELS, Picture, Source, describe, read
 from pocketface.registry import Model
@@ -91,7 +92,7 @@ class FaceRecognizer:
         threads: threads for one inference; None chooses for the device.
         policy: which of several faces counts in `embed`, `verify` and `embed_batch`: "largest",
             "central", "all" or "single".
-        rotate: turn a picture without faces by 90, 180 and 270 degrees and try again.
+        rotate: search each picture turned by 90, 180 and 270 degrees too, and keep the best orientation.
         mirror: average each embedding with its mirror image's: a little more accurate, twice the time.
         fmr: false match rate that the decision threshold is chosen for.
         threshold: cosine similarity to use instead of a calibrated threshold.
@@ -123,8 +124,6 @@ class FaceRecognizer:
         _check_policy(policy)
         if channel_order not in CHANNEL_ORDERS:
             raise InputError(f'channel_order must be "bgr" or "rgb", not {channel_order!r}')
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be at least 1, not {threads}")
         if threshold is not None:
             explicit_threshold(threshold)
         self.detector = FaceDetector(
@@ -246,7 +245,8 @@ class FaceRecognizer:
             fmr: false match rate, instead of the recogniser's.
             threshold: cosine similarity to use instead of a calibrated threshold.
             policy: which of several faces, instead of the recogniser's; with "all" every face of one is
-                compared with every face of the other, and the most similar two decide.
+                compared with every face of the other, and the most similar two decide; the threshold is that
+                of the rate divided by the number of comparisons, so that the rate holds for the pictures.
             channel_order: of both arrays, as for `detect`.
 
         Returns:
@@ -261,13 +261,16 @@ class FaceRecognizer:
         limit = self.threshold(fmr=fmr, threshold=threshold)
         first, second = (self._chosen(source, policy, channel_order) for source in (a, b))
         cosines = _stacked(first) @ _stacked(second).T
+        if cosines.size > 1 and limit.fmr is not None:
+            limit = self._shared_threshold(self.fmr if fmr is None else fmr, cosines.size)
         i, j = np.unravel_index(np.argmax(cosines), cosines.shape)
         similarity = float(np.clip(cosines[i, j], -1.0, 1.0))
         return Verification(
             verified=similarity >= limit.value,
             similarity=similarity,
             threshold=limit,
-            fmr=limit.fmr,
+            fmr=None if limit.fmr is None else min(1.0, limit.fmr * cosines.size),
+            comparisons=cosines.size,
             faces=(first[i], second[j]),
             model=self.model,
             detector=self.detector.card.id,
@@ -287,6 +290,13 @@ class FaceRecognizer:
             return explicit_threshold(threshold)
         return threshold_for(self.embedder.card, self.fmr if fmr is None else fmr)
 
+    def _shared_threshold(self, fmr: float, comparisons: int) -> Threshold:
+        """The threshold at which so many comparisons together keep to `fmr`, by the union bound."""
+        try:
+            return threshold_for(self.embedder.card, fmr / comparisons)
+        except ThresholdError as error:
+            raise ThresholdError(f"{comparisons} comparisons share FMR {fmr:g}: {error}") from error
+
     def embed_batch(
         self, items: Iterable[Source], *, policy: str | None = None, progress: Progress | None = None
     ) -> BatchResult:
@@ -303,7 +313,12 @@ class FaceRecognizer:
 
         Returns:
             Embeddings, the item of each, and the items that gave none.
+
+        Raises:
+            InputError: `items` is a single picture.
         """
+        if isinstance(items, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(items, "read"):
+            raise InputError(f"{describe(items)}: one picture; give embed_batch a list of pictures")
         policy = self._policy(policy)
         total = len(items) if isinstance(items, Sized) else None
         faces: list[Face] = []

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pocketface import engines, graphfile, known, tuning
-from pocketface.cards import InputSpec, License, ModelCard, OutputSpec
+from pocketface.cards import DTYPES, InputSpec, License, ModelCard, OutputSpec
+from pocketface.engines.protocol import TensorInfo
 from pocketface.errors import EngineError, InputError, ModelError
 
 SUFFIXES = (".onnx", ".tflite")
@@ -30,6 +31,9 @@ PREFERRED = {
 FORMS = tuple(
     (format_, precision) for precision in ("fp32", "fp16", "int8w", "int8") for format_ in ("onnx", "tflite")
 )
+
+NO_CARD = "a graph without a card"
+"""How the `source` of a card begins that was told by the graph alone; what was assumed follows."""
 
 # What ArcFace-style embedders take; assumed, and said so, for a graph without a card.
 ARCFACE_CONTRACT = InputSpec(
@@ -83,11 +87,19 @@ def folders() -> tuple[Path, ...]:
     package = Path(__file__).resolve().parent / "models"
     if not package.is_dir():  # a checkout keeps them beside the package
         package = package.parent.parent / "models"
-    return tuple(dict.fromkeys((*own, user_folder(), package)))
+    try:
+        user = [user_folder()]
+    except ModelError:  # a service's user without a home
+        user = []
+    return tuple(dict.fromkeys((*own, *user, package)))
 
 
 def user_folder() -> Path:
-    """Where `pocketface models add` and `fetch` put files; not created here."""
+    """Where `pocketface models add` and `fetch` put files; not created here.
+
+    Raises:
+        ModelError: this user has no home.
+    """
     return tuning.cache_folder() / "models"
 
 
@@ -214,7 +226,12 @@ def _card_beside(path: Path) -> ModelCard | None:
 
 def _scan(folder: Path) -> Iterator[Model | ModelError]:
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+        # Hidden ones are files that are being written, or what macOS leaves beside them.
+        paths = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
     except OSError:
         return
     for path in paths:
@@ -281,7 +298,15 @@ def _guessed_card(path: Path, task: str | None, contract: InputSpec | None) -> M
         raise ModelError(f"{path}: {error}") from error
     if len(session.inputs) != 1:
         raise ModelError(f"{path}: has {len(session.inputs)} inputs, one picture is expected; give it a card")
-    layout = "NHWC" if session.inputs[0].shape[-1:] == (3,) else "NCHW"
+    taken = session.inputs[0]
+    pictures = len(taken.shape) == 4 and not {3, None}.isdisjoint((taken.shape[1], taken.shape[3]))
+    if not pictures or taken.dtype not in DTYPES:
+        raise ModelError(
+            f"{path}: takes {taken.dtype} {taken.shape}, not float32 or uint8 pictures of three channels; "
+            "give it a card"
+        )
+    layout = "NHWC" if taken.shape[3] == 3 else "NCHW"
+    size = taken.shape[1:3] if layout == "NHWC" else taken.shape[2:4]
     kind = _detector_kind(
         [output.name for output in session.outputs], [output.shape for output in session.outputs]
     )
@@ -295,8 +320,8 @@ def _guessed_card(path: Path, task: str | None, contract: InputSpec | None) -> M
         format=path.suffix[1:],
         precision="fp32",
         license=License("unknown", "unknown", "unclear"),
-        source="a graph without a card",
-        input=_detector_input(kind or "pocketface", session.inputs[0].name, layout),
+        source=NO_CARD,
+        input=_detector_input(kind or "pocketface", taken, layout, (size[0], size[1])),
     )
     if kind is not None and task != "embed":
         return card
@@ -305,15 +330,16 @@ def _guessed_card(path: Path, task: str | None, contract: InputSpec | None) -> M
     if len(session.outputs) != 1 or dim is None:
         raise ModelError(f"{path}: neither a known detector nor one embedding as output; give it a card")
     if contract is None:
-        card = replace(
-            card, source="a graph without a card; RGB, (pixel - 127.5) / 127.5 and ArcFace's template assumed"
-        )
         contract = replace(ARCFACE_CONTRACT, layout=layout)
-    batch = session.inputs[0].shape[0]
+        values = "(pixel - 127.5) / 127.5"
+        if taken.dtype == "uint8":  # whatever the graph does with pixels, it does inside
+            contract = replace(contract, dtype="uint8", mean=(0.0,) * 3, scale=(1.0,) * 3)
+            values = "pixels of 0 to 255"
+        card = replace(card, source=f"{NO_CARD}; RGB, {values} and ArcFace's template assumed")
     return replace(
         card,
         task="embed",
-        input=replace(contract, name=contract.name or session.inputs[0].name, batch=contract.batch or batch),
+        input=replace(contract, name=contract.name or taken.name, batch=contract.batch or taken.shape[0]),
         output=OutputSpec(output.name, dim),
         space=card.id,
     )
@@ -329,10 +355,14 @@ def _detector_kind(names: list[str], shapes: list[tuple[int | None, ...]]) -> st
     return None
 
 
-def _detector_input(kind: str, name: str, layout: str) -> InputSpec:
-    mean, scale = (127.5, 1 / 128) if kind == "scrfd" else (0.0, 1.0)
+def _detector_input(
+    kind: str, taken: TensorInfo, layout: str, size: tuple[int | None, int | None]
+) -> InputSpec:
+    mean, scale = (127.5, 1 / 128) if kind == "scrfd" and taken.dtype == "float32" else (0.0, 1.0)
     channels = "bgr" if kind == "yunet" else "rgb"
-    return InputSpec(name, layout, "float32", channels, (mean,) * 3, (scale,) * 3, (None, None))
+    return InputSpec(
+        taken.name, layout, taken.dtype, channels, (mean,) * 3, (scale,) * 3, size, batch=taken.shape[0]
+    )
 
 
 def _as_name(stem: str) -> str:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pocketface.errors import InputError
+
+LIMIT = 256
+"""More are refused: starting a hundred thousand takes minutes and gigabytes, and cannot be interrupted."""
+
 MAX_THREADS = 4
 """More than four threads do not pay for graphs of a few hundred million multiply-adds."""
 
@@ -35,6 +40,17 @@ def default_threads(cpus: int | None = None) -> int:
     if cpus <= 2:
         return max(cpus, 1)
     return min(cpus - 1, MAX_THREADS)
+
+
+def checked_threads(threads: int) -> int:
+    """`threads` as they were asked for.
+
+    Raises:
+        InputError: there are less than 1 or more than `LIMIT` of them.
+    """
+    if not 1 <= threads <= LIMIT:
+        raise InputError(f"threads must be 1 to {LIMIT}, not {threads}")
+    return threads
 
 
 def _cgroup_quota(root: Path) -> float | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pocketface.atomic import replacing
 from pocketface.errors import ModelError
+from pocketface.threads import LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,16 @@ class Choice:
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/pocketface`, else `~/.cache/pocketface`; not created here."""
+    """`$XDG_CACHE_HOME/pocketface`, else `~/.cache/pocketface`; not created here.
+
+    Raises:
+        ModelError: this user has no home.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pocketface"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "pocketface"
+    except RuntimeError:
+        raise ModelError("this user has no home directory; set HOME or XDG_CACHE_HOME") from None
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -82,12 +90,15 @@ def load() -> dict[str, Choice]:
     Raises:
         ModelError: the file is damaged.
     """
-    path = cache_folder() / "tuned.json"
+    try:
+        path = cache_folder() / "tuned.json"
+    except ModelError:
+        return {}
     try:
         data = json.loads(path.read_text("utf-8"))
         choices = {name: Choice(**choice) for name, choice in data.items()}
-        if not all(isinstance(c.threads, int) and 1 <= c.threads <= 1024 for c in choices.values()):
-            raise ValueError("'threads' must be a positive integer")
+        if not all(isinstance(c.threads, int) and 1 <= c.threads <= LIMIT for c in choices.values()):
+            raise ValueError(f"'threads' must be 1 to {LIMIT}")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -101,6 +112,9 @@ def store(model: str, choice: Choice) -> Path:
 
     Returns:
         The file written.
+
+    Raises:
+        ModelError: the stored file is damaged, or this user has no home.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,8 @@ class Verification:
         verified: True when `similarity >= threshold.value`.
         similarity: cosine of the two embeddings, -1 to 1.
         threshold: the threshold and what supports it.
-        fmr: false match rate of that threshold, None when uncalibrated.
+        fmr: false match rate of the decision, None when uncalibrated: the threshold's, times `comparisons`.
+        comparisons: how many pairs of faces were compared; more than one only with the policy "all".
         faces: the face compared from each picture.
         model: id of the embedder (`name@sha256[:12]`).
         detector: id of the detector.
@@ -95,3 +96,4 @@ class Verification:
     faces: tuple[Face, Face]
     model: str
     detector: str
+    comparisons: int = 1

@@ -41,15 +41,12 @@ def run(args: argparse.Namespace) -> int:
     # The whole package is imported here and not above, so that `pocketface --help` stays quick.
     from pocketface import registry
     from pocketface.bench import html, machine, text, timing
-    from pocketface.threads import default_threads, usable_cpus
-
-    if args.threads is not None and args.threads < 1:
-        raise InputError(f"--threads must be at least 1, not {args.threads}")
+    from pocketface.threads import checked_threads, default_threads, usable_cpus
     if not args.seconds > 0:
         raise InputError(f"--seconds must be more than 0, not {args.seconds}")
     detector = registry.find(args.detector, task="detect") if args.detector else registry.default("detect")
     embedder = registry.find(args.embedder, task="embed") if args.embedder else registry.default("embed")
-    most = args.threads or max(usable_cpus(), default_threads())
+    most = max(usable_cpus(), default_threads()) if args.threads is None else checked_threads(args.threads)
     report: dict[str, Any] = {
         "machine": machine.describe(),
         "detector": detector.id,

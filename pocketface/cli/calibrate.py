@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from pocketface.cli import common, galleries
@@ -37,12 +37,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 2 when the pairs do not support the rate wanted."""
+    from pocketface import calibration_report
     from pocketface.calibrate import from_folder, from_pairs, read_pairs
 
     if (args.pairs is None) == (args.folder is None):
         raise InputError("give either a CSV file of pairs or --folder DIR")
     if not 0 < args.fmr < 1:
         raise InputError(f"a false match rate lies between 0 and 1, not {args.fmr:g}")
+    if args.report is not None:
+        calibration_report.check(args.report)
     recognizer = common.recognizer(args)
     with common.progress("photo") as progress:
         if args.folder is not None:
@@ -53,20 +56,25 @@ def run(args: argparse.Namespace) -> int:
     chosen: Threshold | None = None
     try:
         chosen = calibration.threshold(args.fmr)
+        if chosen.value > 1:  # identical pictures, rounded
+            common.complain(
+                f"note: {calibration.data}: two people share a photo; no threshold tells them apart"
+            )
+            chosen = replace(chosen, value=1.0)
     except ThresholdError as error:
         common.complain(error)
-    if args.report is not None:
-        from pocketface.calibration_report import write
-
-        write(calibration, recognizer.model, chosen, args.report)
     if args.json:
         print(json.dumps(_document(calibration, recognizer, chosen), indent=2))
     else:
         _print(calibration, chosen)
+    if args.report is not None:
+        calibration_report.write(calibration, recognizer.model, chosen, args.report)
     return 0 if chosen is not None else 2
 
 
 def _print(calibration: Calibration, chosen: Threshold | None) -> None:
+    from pocketface.calibration_report import rounded_up
+
     people = "" if calibration.people is None else f" of {calibration.people} people"
     print(
         f"{calibration.photos} photos{people}, {len(calibration.failures)} without an embedding; "
@@ -78,11 +86,11 @@ def _print(calibration: Calibration, chosen: Threshold | None) -> None:
     for row in calibration.thresholds():
         missed, bound = calibration.fnmr(row.value)
         print(
-            f"FMR {row.fmr:g} (at most {row.fmr_upper:.2g}): threshold {row.value:.4f}, "
+            f"FMR {row.fmr:g} (at most {row.fmr_upper:.2g}): threshold {rounded_up(row.value)}, "
             f"FNMR {missed:.2%} (at most {bound:.2%})"
         )
     if chosen is not None:
-        print(f"use it: --threshold {chosen.value:.4f}")
+        print(f"use it: --threshold {rounded_up(chosen.value)}")
 
 
 def _document(

@@ -67,10 +67,11 @@ def recognizer(args: argparse.Namespace, **options: Any) -> FaceRecognizer:
         **options: further arguments of `FaceRecognizer`.
     """
     from pocketface.recognizer import FaceRecognizer
+    from pocketface.registry import NO_CARD
 
     if args.max_pixels is not None:
         options["max_pixels"] = args.max_pixels
-    return FaceRecognizer(
+    made = FaceRecognizer(
         args.detector,
         args.embedder,
         engine=args.engine,
@@ -80,6 +81,10 @@ def recognizer(args: argparse.Namespace, **options: Any) -> FaceRecognizer:
         mirror=args.mirror,
         **options,
     )
+    model = made.embedder.network.model
+    if model.card.source.startswith(NO_CARD):
+        complain(f"note: {model.path}: {model.card.source}")
+    return made
 
 
 def positive(text: str) -> int:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pocketface.cli import ERROR, common
-from pocketface.errors import ImageError, InputError
+from pocketface.errors import ExtraError, ImageError, InputError
 
 if TYPE_CHECKING:
     from pocketface.types import Face
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         for done, path in enumerate(files, 1):
             try:
                 photo = images.read(path, max_pixels=limit)
-            except ImageError as error:
+            except (ImageError, ExtraError, InputError) as error:
                 common.complain(error)
                 document.append({"path": path, "error": str(error)})
                 status = ERROR

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pocketface import atomic
 from pocketface.cli import ERROR, common
 from pocketface.errors import InputError
 
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Write or print the vectors."""
     if not args.output and not args.json:
         raise InputError("where to? give -o VECTORS.npz or --json")
+    if args.output:
+        atomic.check_target(args.output)
     files = common.expand(args.pictures)
     recognizer = common.recognizer(args)
     with common.progress("picture") as show:
@@ -54,10 +57,9 @@ def run(args: argparse.Namespace) -> int:
 def _write(path: str, files: list[str], recognizer: FaceRecognizer, result: BatchResult) -> None:
     import numpy as np
 
-    from pocketface import atomic
-
     faces = result.faces
-    with atomic.replacing(Path(path)) as temporary, temporary.open("wb") as file:
+    # Embeddings are biometric data: nobody else on the machine may read them.
+    with atomic.replacing(Path(path), private=True) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             embeddings=result.embeddings,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from typing import Any
 
 from pocketface.cli import common, galleries
 from pocketface.errors import InputError
@@ -34,21 +36,53 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--retention", type=float, metavar="DAYS", help="forget people so long after their last enrolment"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    _let_options_stand_anywhere(parser)
+
+
+def _let_options_stand_anywhere(parser: argparse.ArgumentParser) -> None:
+    """Take the name and photos that argparse leaves over, as it fills both before the first option after.
+
+    `parse_intermixed_args` would do this, but not in a subparser.
+    """
+    plain = parser.parse_known_args
+
+    def parse(args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, rest = plain(args, namespace)
+        end = rest.index("--") if "--" in rest else len(rest)  # what follows it is never an option
+        words = [word for word in rest[:end] if not word.startswith("-")] + rest[end + 1 :]
+        if found.person is None and words:
+            found.person = words.pop(0)
+        found.photos = [*found.photos, *words]
+        return found, [word for word in rest[:end] if word.startswith("-")]
+
+    parser.parse_known_args = parse  # type: ignore[assignment]
 
 
 def run(args: argparse.Namespace) -> int:
     """Enrol; 2 when a photo of a folder was refused."""
-    if (args.folder is None) == (args.person is None):
+    from pocketface.gallery.enrollment import check_name, describe
+    from pocketface.gallery.gallery import check_retention
+
+    if (args.folder is None) != bool(args.photos) or (args.folder is None) == (args.person is None):
         raise InputError("give a name and photos, or --folder DIR")
     if args.ray and args.folder is None:
         raise InputError("--ray goes with --folder")
-    with galleries.open_gallery(args, create=True) as gallery:
+    check_retention(args.retention)
+    check_quality = not args.any_quality
+    recognizer = common.recognizer(args)
+    first = []
+    if args.folder is None and galleries.is_new(args):
+        # Before there is a gallery, so that a refused photo leaves none behind.
+        person = check_name(args.person)
+        first = [describe(recognizer, person, photo, check_quality=check_quality) for photo in args.photos]
+    with galleries.open_gallery(args, recognizer, create=True) as gallery:
         if args.retention is not None:
             gallery.retention_days = args.retention
         refused: dict[str, str] = {}
-        if args.folder is None:
-            done = gallery.enroll(args.person, args.photos, check_quality=not args.any_quality)
-            enrolled = [done]
+        if first:
+            enrolled = [gallery.enroll_templates(args.person, first)]
+        elif args.folder is None:
+            enrolled = [gallery.enroll(args.person, args.photos, check_quality=check_quality)]
         else:
             from pocketface.gallery.bulk import enroll_folder
 
@@ -57,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
                 enrolled, refused = enroll_folder(
                     gallery,
                     people,
-                    check_quality=not args.any_quality,
+                    check_quality=check_quality,
                     workers=args.workers if args.ray else 0,
                     progress=progress,
                 )

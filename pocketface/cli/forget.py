@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pocketface.cli import galleries
+from pocketface.cli import common, galleries
+from pocketface.errors import PocketfaceError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,9 +20,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Forget."""
+    """Forget everybody named; 2 when somebody was not there, or could not be overwritten."""
+    status = 0
+    anybody = False
     with galleries.open_gallery(args) as gallery:
         for person in args.person:
-            removed = gallery.forget(person)
-            print(f"{person}: forgotten, {removed} template{'' if removed == 1 else 's'} removed")
-    return 0
+            try:
+                removed = gallery.forget(person, overwrite=False)
+            except PocketfaceError as error:
+                common.complain(error)
+                status = 2
+                continue
+            anybody = True
+            print(f"{person}: forgotten, {removed} template{'' if removed == 1 else 's'} removed", flush=True)
+        if anybody:
+            gallery.store.vacuum()
+    return status

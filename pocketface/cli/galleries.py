@@ -42,8 +42,18 @@ def add_options(parser: argparse.ArgumentParser, *, decides: bool) -> None:
     common.add_recognizer_options(parser)
 
 
-def passphrase(args: argparse.Namespace) -> str | None:
-    """The passphrase from the environment or the terminal, None when none was asked for."""
+def is_new(args: argparse.Namespace) -> bool:
+    """Whether the gallery is a file that does not exist yet."""
+    return "://" not in args.gallery and not Path(args.gallery).exists()
+
+
+def passphrase(args: argparse.Namespace, *, new: bool = False) -> str | None:
+    """The passphrase from the environment or the terminal, None when none was asked for.
+
+    Args:
+        args: parsed arguments.
+        new: it is for a new gallery, which a typo would lock: ask twice.
+    """
     if not args.passphrase:
         return None
     given = os.environ.get("POCKETFACE_PASSPHRASE")
@@ -51,7 +61,13 @@ def passphrase(args: argparse.Namespace) -> str | None:
         return given
     if not sys.stdin.isatty():
         raise InputError("no terminal to ask for the passphrase on; set POCKETFACE_PASSPHRASE")
-    return getpass.getpass("passphrase: ")
+    try:
+        given = getpass.getpass("passphrase of the new gallery: " if new else "passphrase: ")
+        if new and getpass.getpass("the same again: ") != given:
+            raise InputError("the two passphrases differ; nothing was made")
+    except EOFError:
+        raise InputError("no passphrase was given") from None
+    return given
 
 
 def secret(args: argparse.Namespace) -> Secret | None:
@@ -73,7 +89,7 @@ def open_gallery(
     recognizer = recognizer or common.recognizer(args)
     return recognizer.gallery(
         args.gallery,
-        passphrase=passphrase(args),
+        passphrase=passphrase(args, new=create and is_new(args)),
         key_file=args.key_file,
         create=create,
         fpir=getattr(args, "fpir", None),

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pocketface.cli import common, galleries
+from pocketface.errors import InputError
 
 if TYPE_CHECKING:
     from pocketface.gallery import Audit, Gallery
@@ -37,7 +38,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     action.add_argument(
         "--reembed",
         metavar="DIR",
-        help="make all templates anew with this model from DIR, which has one folder a person",
+        help="make all templates anew with this model from DIR, which has one folder a person; "
+        "people in DIR who are not enrolled stay so",
+    )
+    parser.add_argument(
+        "--any-quality",
+        action="store_true",
+        help="with --reembed: do not refuse small, blurred or turned faces",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -46,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the people, or do what was asked."""
     if args.reembed is not None:
         return _reembed(args)
+    if args.any_quality:
+        raise InputError("--any-quality goes with --reembed")
     with galleries.open_gallery(args) as gallery:
         if args.audit:
             _audit(args, gallery.audit())
@@ -123,7 +132,12 @@ def _reembed(args: argparse.Namespace) -> int:
     recognizer = common.recognizer(args)
     store = open_store(args.gallery, galleries.secret(args))
     try:
-        count = reembed(store, recognizer, galleries.folder_photos(args.reembed))
+        count = reembed(
+            store,
+            recognizer,
+            galleries.folder_photos(args.reembed),
+            check_quality=not args.any_quality,
+        )
     finally:
         store.close()
     print(f"{count} templates made anew by {recognizer.model}")
@@ -131,8 +145,6 @@ def _reembed(args: argparse.Namespace) -> int:
 
 
 def _days(text: str) -> float:
-    from pocketface.errors import InputError
-
     try:
         return float(text)
     except ValueError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pocketface.cli import common, galleries
+from pocketface.cli import ERROR, common, galleries
+from pocketface.errors import ExtraError, ImageError, InputError
 
 if TYPE_CHECKING:
     from pocketface.gallery import Match
@@ -20,22 +21,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "identify",
         help="say who of a gallery is in a photo",
         description="Say who of a gallery is in each photo; unknown people stay unknown.",
-        epilog="Exit status: 0 somebody was recognised, 1 nobody, 2 error.",
+        epilog="Exit status: 0 somebody was recognised, 1 nobody, 2 when a photo could not be read.",
     )
     galleries.add_options(parser, decides=True)
-    parser.add_argument("photos", nargs="+", help="photos, each with any number of faces")
+    parser.add_argument(
+        "photos", nargs="+", help="photos, each with any number of faces, or folders of photos"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for each face."""
+    photos = common.expand(args.photos)
     recognizer = common.recognizer(args)
-    documents = []
-    anybody = False
+    documents: list[dict[str, Any]] = []
+    anybody = failed = False
     with galleries.open_gallery(args, recognizer) as gallery:
         galleries.say_limits(gallery)
-        for photo in args.photos:
-            faces = recognizer.analyze(photo)
+        for photo in photos:
+            try:
+                faces = recognizer.analyze(photo)
+            except (ImageError, ExtraError, InputError) as error:
+                common.complain(error)
+                documents.append({"photo": photo, "error": str(error)})
+                failed = True
+                continue
             matches = gallery.match(faces)
             anybody |= any(match is not None for match in matches)
             if args.json:
@@ -55,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
             print(
                 json.dumps({"gallery": gallery.store.url, "embedder": model, "photos": documents}, indent=2)
             )
+    if failed:
+        return ERROR
     return 0 if anybody else NOBODY
 
 

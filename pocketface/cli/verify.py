@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
         sign = ">=" if result.verified else "<"
         print(f"{decision}: similarity {result.similarity:.3f} {sign} threshold {result.threshold.value:.3f}")
         print(f"  {common.support(result.threshold)}")
+        if result.comparisons > 1 and result.fmr is not None:
+            print(f"  best of {result.comparisons} comparisons: FMR {result.fmr:g} for the two pictures")
         print(f"  {result.model} with {result.detector}")
     return SAME if result.verified else DIFFERENT
 
@@ -65,6 +67,7 @@ def _document(
         "similarity": result.similarity,
         "threshold": {**asdict(result.threshold), "calibrated": result.threshold.calibrated},
         "fmr": result.fmr,
+        "comparisons": result.comparisons,
         "pictures": [
             {"path": path, "face": common.face_json(face)}
             for path, face in zip((args.a, args.b), result.faces, strict=True)

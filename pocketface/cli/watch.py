@@ -57,20 +57,20 @@ def run(args: argparse.Namespace) -> int:
     source = args.video if camera is None else camera
     reader = VideoReader(source, live=camera is not None, attempts=args.attempts, say=common.complain)
     with ExitStack() as stack:
+        writer: VideoWriter | None = None
+        if args.save is not None:
+            writer = stack.enter_context(VideoWriter(args.save, source=source))
         gallery = stack.enter_context(galleries.open_gallery(args))
         galleries.say_limits(gallery)
         watcher = Watcher(gallery, votes=args.votes, every=args.every)
-        writer: VideoWriter | None = None
         frame: Frame | None = None
         for frame in reader:
             seen = watcher.look(frame)
             if seen is not None:
                 for arrival in seen.arrivals:
                     _print(arrival, live=reader.live)
-                if args.save is not None:
-                    if writer is None:
-                        writer = stack.enter_context(VideoWriter(args.save, reader.fps / args.every))
-                    writer.write(draw(frame.pixels, seen))
+                if writer is not None:
+                    writer.write(draw(frame.pixels, seen), reader.fps / args.every)
             if args.frames is not None and frame.index + 1 >= args.frames:
                 break
         if frame is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pocketface.errors import ImageError, NoFaceError, QualityError, SeveralFacesError
+from pocketface.errors import ExtraError, ImageError, InputError, NoFaceError, QualityError, SeveralFacesError
 from pocketface.gallery.enrollment import check_name, describe, photo_id
 from pocketface.gallery.records import Enrollment, Template
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pocketface.gallery.gallery import Gallery
     from pocketface.recognizer import FaceRecognizer
 
-REFUSALS = (ImageError, NoFaceError, SeveralFacesError, QualityError)
+# A HEIC photo without the extra for it is an ExtraError.
+REFUSALS = (ImageError, NoFaceError, SeveralFacesError, QualityError, ExtraError)
 
 
 def enroll_folder(
@@ -34,7 +35,7 @@ def enroll_folder(
 
     Args:
         gallery: where to.
-        people: each person's photos, as paths.
+        people: each person's photos, as paths; those of a name that cannot be one are refused.
         check_quality: refuse small, blurred and turned faces.
         workers: processes of Ray that embed (extra `ray`); 0 embeds in this one.
         progress: called with the number of people done and of all.
@@ -43,7 +44,15 @@ def enroll_folder(
         What was enrolled for each person with at least one good photo, and the reason for each photo
         that was refused, by path.
     """
-    jobs = _jobs(gallery, people)
+    gallery.expire()  # first: whom retention removes has no photos enrolled any more
+    refused: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
+    for name, photos in people.items():
+        try:
+            named.setdefault(check_name(name), []).extend(photos)
+        except InputError as error:
+            refused |= {photo: f"{photo}: {error}" for photo in photos}
+    jobs = _jobs(gallery, named)
     if workers:
         from pocketface.gallery.ray import describe_on_ray
 
@@ -53,13 +62,12 @@ def enroll_folder(
             (name, describe_all(gallery.recognizer, name, photos, check_quality)) for name, photos in jobs
         )
     enrolled: list[Enrollment] = []
-    refused: dict[str, str] = {}
     for done, (name, (templates, reasons)) in enumerate(results, 1):
         refused |= reasons
-        known = len(people[name]) - len(templates) - len(reasons)
+        known = len(named[name]) - len(templates) - len(reasons)
         if templates or known:
             enrolled.append(gallery.enroll_templates(name, templates, known=known, compare=False))
-        progress(done, len(people))
+        progress(done, len(named))
     enrolled.sort(key=lambda item: item.person)
     return enrolled, refused
 
@@ -81,6 +89,6 @@ def describe_all(
 def _jobs(gallery: Gallery, people: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:
     """Each person with the photos that are not enrolled yet."""
     for name, photos in people.items():
-        ids = {photo: photo_id(check_name(name), photo) for photo in photos}
+        ids = {photo: photo_id(name, photo) for photo in photos}
         known = gallery.store.known(list(ids.values()))
         yield name, [photo for photo in photos if ids[photo] not in known]

@@ -63,7 +63,7 @@ class Secret:
                 )
             self._kdf = "hkdf-sha256"
         else:
-            self._bytes = (passphrase or "").encode()
+            self._bytes = (passphrase or "").encode(errors="surrogateescape")  # as an environment gives it
             if not self._bytes:
                 raise InputError("the passphrase is empty")
             self._kdf = "scrypt"
@@ -96,9 +96,9 @@ class Secret:
         if parameters["kdf"] != self._kdf:
             wanted = "a passphrase" if parameters["kdf"] == "scrypt" else "a key file"
             raise GalleryError(f"{url}: encrypted with {wanted}; give that")
+        key = self._derive(parameters)
         from cryptography.exceptions import InvalidTag
 
-        key = self._derive(parameters)
         check = base64.b64decode(parameters["check"])
         try:
             _aesgcm(key).decrypt(check[:_NONCE], check[_NONCE:], _binding(parameters))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pocketface import images
-from pocketface.errors import InputError, NoFaceError, QualityError, SeveralFacesError
+from pocketface.errors import ImageError, InputError, NoFaceError, QualityError, SeveralFacesError
 from pocketface.gallery.records import Template
 from pocketface.quality import assess
 
@@ -66,15 +67,20 @@ def describe(
 
 
 def check_name(person: str) -> str:
-    """The name without surrounding space.
+    """The name without surrounding space, in Unicode's form NFC.
 
     Raises:
         InputError: it is empty, too long, or has control characters.
     """
-    name = person.strip() if isinstance(person, str) else ""
+    name = normal_name(person) if isinstance(person, str) else ""
     if not name or len(name) > 200 or not name.isprintable():
         raise InputError(f"a person's name is 1 to 200 printable characters, not {person!r}")
     return name
+
+
+def normal_name(person: str) -> str:
+    """The form in which equal names are equal strings: the same letter can be written in several ways."""
+    return unicodedata.normalize("NFC", person).strip()
 
 
 def _content(source: Source) -> bytes | memoryview:
@@ -82,7 +88,8 @@ def _content(source: Source) -> bytes | memoryview:
         array: NDArray[Any] = np.ascontiguousarray(source)
         return f"{array.shape}{array.dtype}".encode() + array.tobytes()
     if isinstance(source, Image.Image):
-        return f"{source.size}{source.mode}".encode() + source.tobytes()
+        pixels: bytes = images._guarded(images.describe(source), source.tobytes)
+        return f"{source.size}{source.mode}".encode() + pixels
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str | os.PathLike):
@@ -90,6 +97,8 @@ def _content(source: Source) -> bytes | memoryview:
             return Path(source).read_bytes()
         except OSError:
             return os.fsencode(source)  # images.load says what is wrong with it
+        except ValueError:
+            raise ImageError(f"{os.fspath(source)!r}: no file can have this name") from None
     raise InputError(
         f"a photo to enrol is a path, bytes, a PIL image or an array, not {type(source).__name__}"
     )
@@ -97,4 +106,7 @@ def _content(source: Source) -> bytes | memoryview:
 
 def _name(source: Source) -> str:
     """A file's name, never its folder: the gallery may travel further than the photos."""
-    return Path(source).name if isinstance(source, str | os.PathLike) else ""
+    if not isinstance(source, str | os.PathLike):
+        return ""
+    # A name may hold bytes that are no text, which no database stores as text.
+    return Path(os.fsdecode(source)).name.encode(errors="backslashreplace").decode()

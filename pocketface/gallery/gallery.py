@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -9,13 +10,22 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from pocketface.decide import explicit_threshold
 from pocketface.errors import GalleryError, InputError, ThresholdError
 from pocketface.gallery import audit as _audit
 from pocketface.gallery import export as _export
-from pocketface.gallery.enrollment import check_name, describe, photo_id
-from pocketface.gallery.records import Candidate, Enrollment, Event, Header, Match, Person, Template
+from pocketface.gallery.enrollment import check_name, describe, normal_name, photo_id
+from pocketface.gallery.records import (
+    Candidate,
+    Enrollment,
+    Event,
+    Header,
+    Match,
+    Person,
+    Template,
+    check_space,
+)
 from pocketface.gallery.thresholds import Operating, for_gallery
-from pocketface.types import Threshold
 
 if TYPE_CHECKING:
     import os
@@ -58,17 +68,18 @@ class Gallery:
 
         Raises:
             GalleryError: the templates were made by another model or preprocessing.
-            InputError: both a rate and a threshold were given.
+            InputError: both a rate and a threshold were given, or the threshold is not a cosine.
         """
         if fpir is not None and threshold is not None:
             raise InputError("give either fpir or threshold, not both")
-        _check_space(store, recognizer)
+        self._threshold = None if threshold is None else explicit_threshold(threshold)
+        check_space(store.url, store.header, new_header(recognizer))
         self._dim = recognizer.embedder.dim
         self.store = store
         self.recognizer = recognizer
         self._fpir = fpir
-        self._threshold = threshold
         self._expired_at = -_EXPIRE_EVERY
+        self._overdue_stay = False
 
     def __enter__(self) -> Gallery:
         return self
@@ -95,9 +106,7 @@ class Gallery:
             ThresholdError: the model's calibration does not support the rate asked for.
         """
         if self._threshold is not None:
-            return Operating(
-                Threshold(self._threshold), None, "explicit threshold: no error rate is known for it"
-            )
+            return Operating(self._threshold, None, "explicit threshold: no error rate is known for it")
         return for_gallery(self.recognizer.embedder.card.thresholds, self.store.count(), self._fpir)
 
     def enroll(
@@ -120,11 +129,14 @@ class Gallery:
             NoFaceError, SeveralFacesError, QualityError, ImageError: a photo is refused; the message
                 names it and the reason, and nothing was stored.
             InputError: no photo, or the name is empty.
+            GalleryError: the gallery cannot be written, or another process has made it anew with another
+                model.
         """
         person = check_name(person)
         photos = _several(sources)
         if not photos:
             raise InputError(f"{person}: no photos to enrol")
+        self.expire()  # first: whom retention removes has no photos enrolled any more
         ids = [photo_id(person, photo) for photo in photos]
         known = self.store.known(ids)
         fresh = {number: photo for number, photo in zip(ids, photos, strict=True) if number not in known}
@@ -145,7 +157,6 @@ class Gallery:
             compare: warn when the templates look like somebody else's; a bulk enrolment does without.
         """
         person = check_name(person)
-        self.expire(if_due=True)
         warnings = self._warnings(person, templates) if compare else ()
         added = self.store.add(person, templates, at=_now()) if templates else 0
         return Enrollment(person, added, known + len(templates) - added, warnings)
@@ -154,7 +165,7 @@ class Gallery:
         if not templates:
             return ()
         try:
-            value = self._threshold if self._threshold is not None else self._usual().threshold.value
+            value = (self._threshold or self._usual().threshold).value
         except ThresholdError:
             return (
                 f"{person}: not compared with the people enrolled, as the model has no calibrated thresholds",
@@ -205,32 +216,50 @@ class Gallery:
 
         Raises:
             InputError: another shape or dtype, or rows that are not of unit norm.
+            GalleryError: another process has made the gallery anew with another model.
         """
         dim = self._dim
         if probes.dtype != np.float32 or probes.ndim != 2 or probes.shape[1] != dim:
             raise InputError(f"embeddings must be float32 (n, {dim}), not {probes.dtype} {probes.shape}")
         if not np.allclose(np.linalg.norm(probes, axis=1), 1, atol=1e-3):
             raise InputError("embeddings must have unit norm")
-        self.expire(if_due=True)
+        left_out = self._left_out()
         operating = self.operating()
-        return [_decide(candidates, operating) for candidates in self.store.search(probes, 2)]
+        return [
+            _decide([candidate for candidate in row if candidate.person not in left_out][:2], operating)
+            for row in self.store.search(probes, 2 + len(left_out))
+        ]
 
-    def forget(self, person: str) -> int:
+    def _left_out(self) -> set[str]:
+        """People beyond the retention period who cannot be removed, as others write the gallery."""
+        with contextlib.suppress(GalleryError):
+            self.expire(if_due=True)
+        return set(self._beyond_retention()) if self._overdue_stay else set()
+
+    def forget(self, person: str, *, overwrite: bool = True) -> int:
         """Remove a person and overwrite what was stored.
 
         The log keeps that somebody was forgotten, without the name.
+
+        Args:
+            person: the name.
+            overwrite: False leaves the overwriting to a call of `store.vacuum` after the last of several.
 
         Returns:
             The number of templates removed.
 
         Raises:
-            GalleryError: nobody has that name.
+            GalleryError: nobody has that name, or the person is forgotten but could not be overwritten,
+                as another process is reading.
         """
         person = check_name(person)
-        removed = self.store.remove(person, at=_now(), what="forget")
+        # Galleries of before names were normalised hold other forms of one, and perhaps several.
+        forms = [enrolled.name for enrolled in self.people() if normal_name(enrolled.name) == person]
+        removed = sum(self.store.remove(form, at=_now(), what="forget") for form in forms)
         if not removed:
             raise GalleryError(f"{self.store.url}: nobody is enrolled as {person!r}")
-        self.store.vacuum()
+        if overwrite:
+            self.store.vacuum()
         return removed
 
     @property
@@ -240,15 +269,14 @@ class Gallery:
 
     @retention_days.setter
     def retention_days(self, days: float | None) -> None:
-        if days is not None and not 0 < days < 36525:
-            raise InputError(f"a retention period lies above 0 and below 36525 days, not {days:g}")
+        check_retention(days)
         self.store.retention_days = days
         self.expire()
 
     def expire(self, *, if_due: bool = False) -> list[str]:
         """Forget everyone beyond the retention period.
 
-        Enrolling and identifying call this at most once an hour.
+        Enrolling calls this, and identifying at most once an hour.
 
         Returns:
             The names.
@@ -256,9 +284,11 @@ class Gallery:
         if if_due and time.monotonic() < self._expired_at + _EXPIRE_EVERY:
             return []
         self._expired_at = time.monotonic()
+        self._overdue_stay = True
         names = self._beyond_retention()
         for name in names:
             self.store.remove(name, at=_now(), what="expire")
+        self._overdue_stay = False
         if names:
             self.store.vacuum()
         return names
@@ -292,45 +322,81 @@ class Gallery:
         """Write all templates, unencrypted and without photos, to a .json or .npz file; see `export.py`."""
         return _export.export(self.store, path)
 
-    def reembed(self, recognizer: FaceRecognizer, photos: Mapping[str, Sequence[Source]]) -> Gallery:
+    def reembed(
+        self,
+        recognizer: FaceRecognizer,
+        photos: Mapping[str, Sequence[Source]],
+        *,
+        check_quality: bool = True,
+    ) -> Gallery:
         """Make every template anew with another model; see `reembed` below.
 
         Returns:
             The gallery with the new recogniser; this one must not be used any more.
         """
-        reembed(self.store, recognizer, photos)
-        return Gallery(self.store, recognizer, fpir=self._fpir, threshold=self._threshold)
+        reembed(self.store, recognizer, photos, check_quality=check_quality)
+        threshold = None if self._threshold is None else self._threshold.value
+        return Gallery(self.store, recognizer, fpir=self._fpir, threshold=threshold)
 
 
-def reembed(store: Store, recognizer: FaceRecognizer, photos: Mapping[str, Sequence[Source]]) -> int:
+def check_retention(days: float | None) -> None:
+    """Refuse what is no retention period.
+
+    Raises:
+        InputError: `days` is neither None nor a number above 0 and below 36525.
+    """
+    if days is not None and not 0 < days < 36525:
+        raise InputError(f"a retention period lies above 0 and below 36525 days, not {days:g}")
+
+
+def reembed(
+    store: Store,
+    recognizer: FaceRecognizer,
+    photos: Mapping[str, Sequence[Source]],
+    *,
+    check_quality: bool = True,
+) -> int:
     """Replace all templates of a gallery, and its header, in one transaction.
 
     Embeddings of different models cannot be converted, and the gallery keeps no photos: they must be
-    given again, for everybody.
+    given again, for everybody. People who are not enrolled stay so, whatever photos there are of them,
+    and those who are keep the dates of their first and latest enrolment.
 
     Args:
         store: the gallery's store.
         recognizer: with the new model.
         photos: each enrolled person's photos.
+        check_quality: refuse small, blurred and turned faces.
 
     Returns:
         The number of templates.
 
     Raises:
-        GalleryError: a person has no photo; nothing was changed.
+        GalleryError: a person has no photo, or people were enrolled or forgotten meanwhile; nothing was
+            changed.
         NoFaceError, SeveralFacesError, QualityError, ImageError: a photo is refused; nothing was changed.
     """
-    missing = sorted({person.name for person in store.people()} - {name for name in photos if photos[name]})
+    enrolled = store.people()
+    given: dict[str, list[Source]] = {}
+    for name, sources in photos.items():
+        given.setdefault(normal_name(name), []).extend(sources)
+    missing = [person.name for person in enrolled if not given.get(normal_name(person.name))]
     if missing:
         raise GalleryError(
             f"{store.url}: no photos of {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; "
             "give them, or forget these people first"
         )
     people = {
-        check_name(name): [describe(recognizer, check_name(name), photo) for photo in sources]
-        for name, sources in photos.items()
-        if sources
+        person.name: [
+            describe(recognizer, person.name, photo, check_quality=check_quality)
+            for photo in given[normal_name(person.name)]
+        ]
+        for person in enrolled
     }
+    if store.people() != enrolled:
+        raise GalleryError(
+            f"{store.url}: people were enrolled or forgotten meanwhile; nothing was changed, do it again"
+        )
     store.replace(new_header(recognizer, encryption=store.header.encryption), people, at=_now())
     return sum(map(len, people.values()))
 
@@ -348,20 +414,6 @@ def new_header(recognizer: FaceRecognizer, *, encryption: dict[str, object] | No
         created=_now(),
         encryption=encryption,
     )
-
-
-def _check_space(store: Store, recognizer: FaceRecognizer) -> None:
-    header, own = store.header, new_header(recognizer)
-    for what, theirs, ours in (
-        ("embedding space", header.space, own.space),
-        ("preprocessing", header.preprocessing, own.preprocessing),
-        ("dimension", header.dim, own.dim),
-    ):
-        if theirs != ours:
-            raise GalleryError(
-                f"{store.url}: made by {header.model}, {what} {theirs}; this recogniser ({own.model}) "
-                f"has {ours}. Use that model, or make the templates anew: pocketface gallery --reembed FOLDER"
-            )
 
 
 def _decide(candidates: Sequence[Candidate], operating: Operating) -> Match | None:

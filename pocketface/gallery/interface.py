@@ -22,7 +22,7 @@ class Store(Protocol):
 
     @property
     def header(self) -> Header:
-        """What all templates have in common."""
+        """What all templates have in common, as it was when the store was opened or `replace` was called."""
         ...
 
     def add(self, person: str, templates: Sequence[Template], *, at: str) -> int:
@@ -30,6 +30,9 @@ class Store(Protocol):
 
         Returns:
             How many were new.
+
+        Raises:
+            GalleryError: another process has replaced the templates by those of another model.
         """
         ...
 
@@ -42,7 +45,15 @@ class Store(Protocol):
         ...
 
     def replace(self, header: Header, people: Mapping[str, Sequence[Template]], *, at: str) -> None:
-        """Exchange the header and all templates, all or nothing."""
+        """Exchange the header and all templates, all or nothing.
+
+        People who were there keep the dates of their first and latest enrolment.
+
+        Args:
+            header: the new one.
+            people: the new templates of each person.
+            at: time for the log and for people who were not there.
+        """
         ...
 
     def people(self) -> list[Person]:
@@ -70,6 +81,9 @@ class Store(Protocol):
 
         Returns:
             One list for each probe, most similar first, equal ones by name.
+
+        Raises:
+            GalleryError: another process has replaced the templates by those of another model.
         """
         ...
 

@@ -7,6 +7,7 @@ Searches are exact: the tables have no approximate index, and the server compare
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import numpy as np
 
 from pocketface.errors import ExtraError, GalleryError, InputError
-from pocketface.gallery.records import Candidate, Event, Header, Person, Template
+from pocketface.gallery.records import Candidate, Event, Header, Person, Template, check_space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +57,7 @@ class PostgresStore:
             from pgvector.psycopg import register_vector
         except ImportError:
             raise ExtraError('postgresql:// needs the extra: pip install "pocketface[postgres]"') from None
+        self._lock = threading.RLock()
         self._error: type[Exception] = psycopg.Error
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
@@ -69,6 +71,7 @@ class PostgresStore:
             )
             try:
                 self._prepare(new)
+                self.header = self._stored_header()
                 register_vector(self._connection)
             except BaseException:
                 self._connection.close()
@@ -89,12 +92,16 @@ class PostgresStore:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except self._error as error:
-            reason = " ".join(str(error).split())
-            hint = "; install pgvector on the server" if "extension" in reason and "vector" in reason else ""
-            raise GalleryError(f"{self.url}: PostgreSQL: {reason}{hint}") from error
+        # One thread at a time: what another ran meanwhile would be part of this one's transaction.
+        with self._lock:
+            try:
+                yield
+            except self._error as error:
+                reason = " ".join(str(error).split())
+                hint = (
+                    "; install pgvector on the server" if "extension" in reason and "vector" in reason else ""
+                )
+                raise GalleryError(f"{self.url}: PostgreSQL: {reason}{hint}") from error
 
     def _run(self, query: str, *values: object) -> list[Any]:
         with self._guard():
@@ -106,14 +113,13 @@ class PostgresStore:
         with self._guard(), self._connection.transaction():
             yield
 
-    @property
-    def header(self) -> Header:
-        """See `Store`."""
-        return Header.from_json(self._run("SELECT json FROM {}.header")[0][0])
+    def _stored_header(self, lock: str = "") -> Header:
+        return Header.from_json(self._run(f"SELECT json FROM {{}}.header {lock}")[0][0])
 
     def add(self, person: str, templates: Sequence[Template], *, at: str) -> int:
         """See `Store`."""
         with self._transaction():
+            check_space(self.url, self._stored_header("FOR SHARE"), self.header)
             added = self._insert(person, templates, at)
             if added:
                 self._event(at, "enroll", person, added)
@@ -153,11 +159,17 @@ class PostgresStore:
     def replace(self, header: Header, people: Mapping[str, Sequence[Template]], *, at: str) -> None:
         """See `Store`."""
         with self._transaction():
-            self._run("DELETE FROM {}.template")
+            # The header first, which `add` locks: nothing is added between these lines.
             self._run("UPDATE {}.header SET json = %s", header.to_json())
+            dates = {person.name: (person.first, person.last) for person in self.people()}
+            self._run("DELETE FROM {}.template")
             self._run(f"ALTER TABLE {{}}.template ALTER COLUMN vector TYPE vector({int(header.dim)})")
             for person, templates in people.items():
-                self._event(at, "reembed", person, self._insert(person, templates, at))
+                first, last = dates.get(person, (at, at))
+                # Retention counts from the latest date, which a single template has to keep.
+                added = self._insert(person, templates[:1], last) + self._insert(person, templates[1:], first)
+                self._event(at, "reembed", person, added)
+        self.header = header
 
     def people(self) -> list[Person]:
         """See `Store`."""
@@ -188,7 +200,13 @@ class PostgresStore:
             "SELECT person, max(-(vector <#> %s)) AS similarity FROM {}.template"
             " GROUP BY person ORDER BY similarity DESC, person LIMIT %s"
         )
-        return [[Candidate(row[0], float(row[1])) for row in self._run(query, probe, k)] for probe in probes]
+        with self._transaction():
+            # One snapshot for the header and the templates.
+            self._run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            check_space(self.url, self._stored_header(), self.header)
+            return [
+                [Candidate(row[0], float(row[1])) for row in self._run(query, probe, k)] for probe in probes
+            ]
 
     def events(self) -> list[Event]:
         """See `Store`."""

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
 from pocketface.errors import ExtraError, GalleryError, InputError
-from pocketface.gallery.records import Candidate, Event, Header, Person, Template
+from pocketface.gallery.records import Candidate, Event, Header, Person, Template, check_space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +53,7 @@ class QdrantStore:
         except ImportError:
             raise ExtraError('qdrant:// needs the extra: pip install "pocketface[qdrant]"') from None
         self._models = qdrant_client.models
+        self._lock = threading.RLock()
         self.url = url
         parts = urlsplit(url)
         options = parse_qs(parts.query)
@@ -71,12 +74,19 @@ class QdrantStore:
                     check_compatibility=False,
                 )
             else:
+                # For the owner alone, as these are biometric data.
+                Path(parts.path).mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._client = qdrant_client.QdrantClient(path=parts.path)
             if not self._client.collection_exists(self._log):
                 if new is None:
                     self._client.close()
                     raise GalleryError(f"{url}: no such gallery; enrol somebody first")
                 self._create(new)
+        try:
+            self.header = self._stored_header()
+        except BaseException:
+            self._client.close()
+            raise
 
     def _create(self, header: Header) -> None:
         models = self._models
@@ -100,11 +110,13 @@ class QdrantStore:
         from httpx import HTTPError
         from qdrant_client.http.exceptions import ApiException
 
-        try:
-            yield
-        except (ApiException, HTTPError, ValueError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise GalleryError(f"{self.url}: Qdrant: {reason[:200]}") from error
+        # One thread at a time, as the embedded mode needs it.
+        with self._lock:
+            try:
+                yield
+            except (ApiException, HTTPError, ValueError, RuntimeError, OSError) as error:
+                reason = " ".join(str(error).split())
+                raise GalleryError(f"{self.url}: Qdrant: {reason[:200]}") from error
 
     def _write(self, number: str, payload: dict[str, Any]) -> None:
         self._client.upsert(
@@ -139,9 +151,7 @@ class QdrantStore:
             {"kind": "event", "at": at, "what": what, "person": person, "templates": templates},
         )
 
-    @property
-    def header(self) -> Header:
-        """See `Store`."""
+    def _stored_header(self) -> Header:
         with self._guard():
             points = self._points(self._log, [_HEADER])
         if not points:
@@ -152,6 +162,7 @@ class QdrantStore:
 
     def add(self, person: str, templates: Sequence[Template], *, at: str) -> int:
         """See `Store`."""
+        check_space(self.url, self._stored_header(), self.header)
         known = self.known([template.id for template in templates])
         fresh = {template.id: template for template in templates if template.id not in known}
         if not fresh:
@@ -233,6 +244,7 @@ class QdrantStore:
 
     def search(self, probes: NDArray[np.float32], k: int) -> list[list[Candidate]]:
         """See `Store`."""
+        check_space(self.url, self._stored_header(), self.header)
         found = []
         with self._guard():
             for probe in probes:

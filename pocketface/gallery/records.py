@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pocketface.errors import GalleryError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -50,6 +52,29 @@ class Header:
             return cls(**json.loads(text))
         except TypeError as error:
             raise ValueError(f"not a gallery header: {error}") from None
+
+
+def check_space(url: str, stored: Header, own: Header) -> None:
+    """Refuse templates that cannot be compared.
+
+    Args:
+        url: name of the gallery for the message.
+        stored: the gallery's header.
+        own: header of the templates at hand.
+
+    Raises:
+        GalleryError: the embedding spaces, preprocessings or dimensions differ.
+    """
+    for what, theirs, ours in (
+        ("embedding space", stored.space, own.space),
+        ("preprocessing", stored.preprocessing, own.preprocessing),
+        ("dimension", stored.dim, own.dim),
+    ):
+        if theirs != ours:
+            raise GalleryError(
+                f"{url}: made by {stored.model}, {what} {theirs}; this recogniser ({own.model}) "
+                f"has {ours}. Use that model, or make the templates anew: pocketface gallery --reembed FOLDER"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import sqlite3
 import threading
 import zlib
@@ -22,7 +23,7 @@ import numpy as np
 
 from pocketface.errors import GalleryError
 from pocketface.gallery.encryption import Cipher, binding
-from pocketface.gallery.records import Candidate, Event, Header, Person, Template
+from pocketface.gallery.records import Candidate, Event, Header, Person, Template, check_space
 from pocketface.gallery.search import Matrix
 
 if TYPE_CHECKING:
@@ -76,12 +77,15 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._matrix: Matrix | None = None
         self._version = -1
+        self._snapshot: tuple[object, ...] | None = None
         self._inherited: list[sqlite3.Connection] = []
         if new is not None and not self.path.exists():
             self._create(new)
         self._connection = self._connect()
         self._pid = os.getpid()
         self._cipher: Cipher | None = None
+        with self._open() as connection:
+            self.header = self._stored_header(connection)[1]
         if self.header.encryption is None and secret is not None:
             raise GalleryError(
                 f"{self.url}: is not encrypted, but a key was given; open it without, or make a new one"
@@ -95,6 +99,8 @@ class SqliteStore:
         # Made under another name and linked when complete, so that a kill leaves no half-made gallery.
         path = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
         try:
+            # Readable by the owner alone: these are biometric data. Logs get the mode of the file itself.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             with self._guard():
                 connection = sqlite3.connect(path, isolation_level=None)
                 try:
@@ -109,6 +115,10 @@ class SqliteStore:
                 finally:
                     connection.close()
             _publish(path, self.path)
+        except FileNotFoundError:
+            raise GalleryError(
+                f"{self.url}: the folder {self.path.parent} is missing; make it first, or give another"
+            ) from None
         except OSError as error:
             raise GalleryError(f"{self.url}: cannot make the gallery: {error.strerror}") from None
         finally:
@@ -128,10 +138,14 @@ class SqliteStore:
             raise GalleryError(
                 f"{self.url}: the file is empty, which no gallery is; restore a copy or remove it"
             )
+        if not os.access(self.path, os.R_OK):
+            raise GalleryError(f"{self.url}: no permission to read it; its owner can give it with chmod")
         writable = os.access(self.path, os.W_OK) and os.access(self.path.resolve().parent, os.W_OK)
         mode = "mode=rw" if writable else "mode=ro"
-        if not writable and not self.path.with_name(self.path.name + "-wal").exists():
-            mode = "mode=ro&immutable=1"  # on a read-only medium SQLite cannot make the log's index
+        snapshot = None
+        if not writable and not self._log_exists():
+            mode = "mode=ro&immutable=1"  # where SQLite cannot make the log's index
+            snapshot = self._look()
         with self._guard():
             connection = sqlite3.connect(
                 f"{self.path.resolve().as_uri()}?{mode}",
@@ -157,7 +171,23 @@ class SqliteStore:
             except BaseException:
                 connection.close()
                 raise
+        self._snapshot = snapshot
         return connection
+
+    def _is_outdated(self) -> bool:
+        """Whether an immutable file, which SQLite never looks at again, was changed all the same."""
+        return self._snapshot is not None and self._look() != self._snapshot
+
+    def _log_exists(self) -> bool:
+        return self.path.with_name(self.path.name + "-wal").exists()
+
+    def _look(self) -> tuple[object, ...] | None:
+        """What changes when somebody opens, changes or replaces the file."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns, self._log_exists()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -176,6 +206,10 @@ class SqliteStore:
                 self._connection = self._connect()
                 self._pid = os.getpid()
                 self._matrix = None
+            elif self._is_outdated() and not self._connection.in_transaction:
+                outdated, self._connection = self._connection, self._connect()
+                outdated.close()
+                self._matrix = None
             yield self._connection
 
     @contextmanager
@@ -193,13 +227,10 @@ class SqliteStore:
                 if begin != "BEGIN":
                     self._matrix = None
 
-    @property
-    def header(self) -> Header:
-        """See `Store`."""
-        with self._open() as connection:
-            row = connection.execute("SELECT json FROM header").fetchone()
+    def _stored_header(self, connection: sqlite3.Connection) -> tuple[str, Header]:
+        row = connection.execute("SELECT json FROM header").fetchone()
         try:
-            return Header.from_json(row[0])
+            return str(row[0]), Header.from_json(row[0])
         except (ValueError, TypeError):
             raise GalleryError(f"{self.url}: damaged header; restore a copy, nothing was changed") from None
 
@@ -245,10 +276,11 @@ class SqliteStore:
             (at, what, person, templates),
         )
 
-    @staticmethod
-    def _header_text(connection: sqlite3.Connection) -> str:
-        (text,) = connection.execute("SELECT json FROM header").fetchone()
-        return str(text)
+    def _header_text(self, connection: sqlite3.Connection) -> str:
+        """The header as it is now, if no other process has put another model's templates in."""
+        text, header = self._stored_header(connection)
+        check_space(self.url, header, self.header)
+        return text
 
     def remove(self, person: str, *, at: str, what: str) -> int:
         """See `Store`."""
@@ -266,20 +298,29 @@ class SqliteStore:
         """See `Store`."""
         text = header.to_json()
         with self._transaction("BEGIN IMMEDIATE") as connection:
+            dates = {person.name: (person.first, person.last) for person in self._people(connection)}
             connection.execute("DELETE FROM template")
             connection.execute("DELETE FROM person")
             connection.execute("UPDATE header SET json = ?", (text,))
             for person, templates in people.items():
-                added = self._insert(connection, text, person, templates, at)
+                first, last = dates.get(person, (at, at))
+                # Retention counts from the latest date, which a single template has to keep.
+                added = self._insert(connection, text, person, templates[:1], last)
+                added += self._insert(connection, text, person, templates[1:], first)
                 self._log(connection, at, "reembed", person, added)
+        self.header = header
 
     def people(self) -> list[Person]:
         """See `Store`."""
         with self._open() as connection:
-            rows = connection.execute(
-                "SELECT name, count(*), min(at), max(at) FROM person JOIN template ON person = person.id"
-                " GROUP BY person.id ORDER BY name"
-            ).fetchall()
+            return self._people(connection)
+
+    @staticmethod
+    def _people(connection: sqlite3.Connection) -> list[Person]:
+        rows = connection.execute(
+            "SELECT name, count(*), min(at), max(at) FROM person JOIN template ON person = person.id"
+            " GROUP BY person.id ORDER BY name"
+        ).fetchall()
         return [Person(*row) for row in rows]
 
     def templates(self) -> Iterator[tuple[str, Template]]:
@@ -291,7 +332,7 @@ class SqliteStore:
     def _rows(self, connection: sqlite3.Connection) -> Iterator[tuple[str, str, bytes, str, float | None]]:
         """Name, template id, little-endian float32 bytes, source, quality; checked, by name."""
         text = self._header_text(connection)
-        size = 4 * Header.from_json(text).dim
+        size = 4 * self.header.dim
         for name, number, stored, checksum, source, quality in connection.execute(
             "SELECT name, template.id, vector, checksum, source, quality FROM person"
             " JOIN template ON person = person.id ORDER BY name, template.rowid"
@@ -343,7 +384,7 @@ class SqliteStore:
     def _read(self) -> Matrix:
         with self._transaction("BEGIN") as connection:
             (count,) = connection.execute("SELECT count(*) FROM template").fetchone()
-            rows = np.empty((count, Header.from_json(self._header_text(connection)).dim), np.float32)
+            rows = np.empty((count, self.header.dim), np.float32)
             names: list[str] = []
             starts: list[int] = []
             row = -1
@@ -384,7 +425,8 @@ class SqliteStore:
                 if row is not None and row[0]:
                     raise GalleryError(
                         f"{self.url}: another process is reading, so deleted data is still in "
-                        f"{self.path.name}-wal; close it and run: pocketface gallery --vacuum"
+                        f"{self.path.name}-wal; close it and run: "
+                        f"pocketface gallery {shlex.quote(self.url)} --vacuum"
                     )
 
     def check(self) -> None:

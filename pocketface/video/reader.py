@@ -29,11 +29,13 @@ class Frame:
         index: 0 for the first frame read.
         seconds: position in a file, or time since a camera was opened.
         pixels: uint8 `(h, w, 3)`, BGR.
+        connection: another number each time the source was lost: nobody is followed across that.
     """
 
     index: int
     seconds: float
     pixels: NDArray[np.uint8]
+    connection: int = 0
 
 
 class VideoReader:
@@ -78,7 +80,7 @@ class VideoReader:
         Raises:
             InputError: the source cannot be opened, or is lost for good.
         """
-        index, failures, pause = 0, 0, _FIRST_PAUSE
+        index, connection, failures, pause = 0, 0, 0, _FIRST_PAUSE
         started = time.monotonic()
         while True:
             capture = self._cv2.VideoCapture(self.source)
@@ -91,7 +93,7 @@ class VideoReader:
                     if index == first:
                         self.fps = float(capture.get(self._cv2.CAP_PROP_FPS)) or 25.0
                     seconds = time.monotonic() - started if self.live else index / self.fps
-                    yield Frame(index, seconds, pixels)
+                    yield Frame(index, seconds, pixels, connection)
                     index += 1
                 opened = bool(capture.isOpened())
             finally:
@@ -102,6 +104,7 @@ class VideoReader:
                     raise InputError(f"{self.source}: {what}")
                 return
             failures += 1
+            connection += 1
             if self._attempts is not None and failures > self._attempts:
                 raise InputError(
                     f"{self.source}: no picture after {self._attempts} attempts; is it connected?"

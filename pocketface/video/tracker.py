@@ -94,6 +94,20 @@ class Tracker:
                 self.tracks.append(owner[f])
         return [owner[f] for f in range(len(faces))], ended
 
+    def replace(self, track: Track) -> Track:
+        """End a track whose face has become somebody else's, and begin a new one in its place.
+
+        Args:
+            track: a track seen in the last frame.
+
+        Returns:
+            The new track, without embeddings.
+        """
+        new = Track(self._next, track.face, track.last_frame, track.last_frame)
+        self._next += 1
+        self.tracks[self.tracks.index(track)] = new
+        return new
+
     def rejoin(self, new: Track, threshold: float) -> Track:
         """Join a new, embedded track to the lost one that it continues, if there is one.
 

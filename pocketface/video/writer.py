@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pocketface.atomic import check_target, replacing
 from pocketface.errors import InputError
 from pocketface.video.reader import _opencv
 
@@ -20,23 +23,25 @@ _KNOWN, _UNKNOWN, _UNDECIDED = (40, 170, 60), (210, 60, 40), (130, 130, 130)
 
 
 class VideoWriter:
-    """An mp4 file, begun with the first frame. A context manager."""
+    """An mp4 file, begun with the first frame and there when the block ends, also by an error or Ctrl-C."""
 
-    def __init__(self, path: str, fps: float) -> None:
-        """Begin.
+    def __init__(self, path: str, *, source: str | int | None = None) -> None:
+        """Write nothing yet.
 
         Args:
             path: ends in .mp4.
-            fps: frames a second.
+            source: the video that is read meanwhile.
 
         Raises:
-            InputError: another suffix, or the folder does not exist.
+            InputError: another suffix, the folder is missing or write-protected, or it is the source.
         """
-        if Path(path).suffix.lower() != ".mp4" or not Path(path).absolute().parent.is_dir():
-            raise InputError(f"{path}: save a video to a file that ends in .mp4, in a folder that exists")
+        check_target(path, (".mp4",))
+        if isinstance(source, str) and _same_file(path, source):
+            raise InputError(f"{path}: is the video that is read; save to another file")
         self.path = path
-        self._fps = fps
+        self._size = (0, 0)
         self._writer: Any = None
+        self._file = ExitStack()
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -44,22 +49,34 @@ class VideoWriter:
     def __exit__(self, *exception: object) -> None:
         if self._writer is not None:
             self._writer.release()
+            self._file.close()
 
-    def write(self, pixels: NDArray[np.uint8]) -> None:
-        """Append a BGR frame.
+    def write(self, pixels: NDArray[np.uint8], fps: float) -> None:
+        """Append a frame.
+
+        Args:
+            pixels: uint8 `(h, w, 3)`, BGR; resized when the first frame had another size.
+            fps: frames a second; the first call's is taken.
 
         Raises:
             InputError: OpenCV cannot encode it here.
         """
+        cv2 = _opencv()
         if self._writer is None:
-            cv2 = _opencv()
-            height, width = pixels.shape[:2]
-            self._writer = cv2.VideoWriter(
-                self.path, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, (width, height)
-            )
-            if not self._writer.isOpened():
-                raise InputError(f"{self.path}: this OpenCV cannot write mp4 files")
+            self._size = pixels.shape[1], pixels.shape[0]
+            with ExitStack() as stack:
+                temporary = stack.enter_context(replacing(Path(self.path)))
+                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, self._size)
+                if not writer.isOpened():
+                    raise InputError(f"{self.path}: this OpenCV cannot write mp4 files")
+                self._writer, self._file = writer, stack.pop_all()
+        if pixels.shape[1::-1] != self._size:  # OpenCV drops frames of another size without a word
+            pixels = cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(pixels)
+
+
+def _same_file(a: str, b: str) -> bool:
+    return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)
 
 
 def draw(pixels: NDArray[np.uint8], seen: Seen) -> NDArray[np.uint8]:

@@ -156,7 +156,8 @@ def test_cold_start_of_the_package(models, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--threads", "0"], "--threads must be at least 1"),
+        (["--threads", "0"], "threads must be 1 to 256"),
+        (["--threads", "100000"], "threads must be 1 to 256"),
         (["--seconds", "0"], "--seconds must be more than 0"),
         (["missing.jpg"], "missing.jpg: no such file"),
         (["a", "b", "c"], "give one or two photos"),

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 
 import pytest
 
@@ -60,6 +61,28 @@ def test_an_interrupted_enrolment_is_continued(recognizer, people, expected, tmp
         enrolled, _ = enroll_folder(gallery, people)
         assert sum(one.known for one in enrolled) >= 3
         assert stored(gallery) == expected
+
+
+def test_what_cannot_be_enrolled_is_passed_over(recognizer, people, tmp_path, monkeypatch):
+    """A HEIC photo without the extra, a folder whose name is no text, a name written in two ways."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    heic = tmp_path / "a.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (good, *_), (other, *_) = (people[name] for name in sorted(people)[:2])
+    given = {
+        "\udcff": [good],
+        "Jos\u00e9": [str(heic), good],
+        "Jose\u0301": [other],
+    }
+    with recognizer.gallery(tmp_path / "people.db") as gallery:
+        for known in (0, 2):
+            enrolled, refused = enroll_folder(gallery, given, check_quality=False)
+            assert [(one.person, one.added, one.known) for one in enrolled] == [
+                ("Jos\u00e9", 2 - known, known)
+            ]
+            assert refused.keys() == {good, str(heic)}
+            assert "heic" in refused[str(heic)]
+            assert "name" in refused[good]
 
 
 def start_ray(ray):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 
 import numpy as np
 import pytest
 
 from pocketface.calibrate import Calibration, read_pairs, upper_bound
+from pocketface.calibration_report import rounded_up
 from pocketface.cli import main
+from pocketface.decide import explicit_threshold
 from pocketface.errors import InputError, ThresholdError
 
 stats = pytest.importorskip("scipy.stats")
@@ -64,6 +68,38 @@ def test_rates_beyond_the_pairs_are_refused(calibration):
         calibration.threshold(1e-6)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_printed_threshold_keeps_its_rate(seed):
+    rng = np.random.default_rng(seed)
+    impostor = np.sort(rng.normal(0, 0.1, 3000).astype(np.float32))
+    calibration = Calibration("test", np.array([0.9], np.float32), impostor, 10, 5, {})
+    printed = float(rounded_up(calibration.threshold(1e-3).value))
+    assert calibration.passed(printed) / len(impostor) <= 1e-3
+
+
+def test_a_printed_threshold_can_be_used():
+    """A photo in two people's folders is as similar to itself as rounding makes it."""
+    impostor = np.full(3000, 1.0, np.float32)
+    calibration = Calibration("test", np.array([1.0], np.float32), impostor, 10, 5, {})
+    assert explicit_threshold(float(rounded_up(calibration.threshold(1e-3).value))).value == 1.0
+
+
+def test_a_report_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys, monkeypatch):
+    """The photos do not exist, so whatever reads them would complain of them."""
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("a.jpg,b.jpg,1\na.jpg,c.jpg,0\n")
+
+    def error(report):
+        assert main(["calibrate", str(pairs), "--report", str(report)]) == 2
+        return capsys.readouterr().err
+
+    assert "ends in .html" in error(tmp_path / "x.pdf")
+    assert "does not exist" in error(tmp_path / "none" / "x.html")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "pocketface[plots]" in error(tmp_path / "x.html")
+    assert list(tmp_path.iterdir()) == [pairs]
+
+
 def test_pairs_file(tmp_path):
     path = tmp_path / "pairs.csv"
     path.write_text("a,b,same\nx.jpg,y.jpg,1\n\nsub/z.jpg, y.jpg ,no\n")
@@ -98,7 +134,7 @@ def test_the_shell_on_a_folder_and_on_pairs(lfw, shared, tmp_path, capsys):
     assert document["threshold"]["fnmr"] < 0.1
     assert document["threshold"]["fmr_upper"] > 0.1
     page = report.read_text()
-    assert f"--threshold {document['threshold']['value']:.4f}" in page
+    assert f"--threshold {math.ceil(document['threshold']['value'] * 1e4) / 1e4:.4f}" in page
     assert "data:image/png;base64," in page
     assert "none.png" in page
 

@@ -25,9 +25,10 @@ ROOT = HERE.parent.parent
 AT = "2026-11-22T12:00:00.000+00:00"
 
 
-def start(*arguments, **environment):
+def start(*arguments, stdin=None, **environment):
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -188,6 +189,60 @@ def test_a_read_only_folder_is_read_and_refuses_to_be_written(tmp_path):
     assert "read-only" in output.splitlines()[1]
 
 
+READER = """
+import os, sys
+from pocketface.gallery import open_gallery
+from tests.gallery.conftest import make_recognizer, unit_rows
+recognizer, rows = make_recognizer(), unit_rows(3)
+if os.geteuid() == 0:
+    os.setuid(65534)
+gallery = open_gallery(sys.argv[1], recognizer, create=False)
+for _ in sys.stdin:
+    print([match and match.person for match in gallery.match_vectors(rows)], flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_reader_who_may_not_write_knows_nobody_forgotten_or_overdue(tmp_path):
+    folder = tmp_path / "others"
+    folder.mkdir()
+    path = folder / "people.db"
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.name.startswith(("test_", "pytest-", "popen-")):
+            parent.chmod(0o755)
+    store = SqliteStore(path, new=make_header())
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000+00:00", time.gmtime())
+    for i, (name, at) in enumerate(
+        (("ann", now), ("bob", now), ("overdue", "2020-01-01T00:00:00.000+00:00"))
+    ):
+        store.add(name, make_templates(unit_rows(3)[i : i + 1], name), at=at)
+    store.retention_days = 30
+    store.close()
+
+    def lock():
+        path.chmod(0o444)
+        folder.chmod(0o555)
+
+    lock()
+    reader = start("-c", READER, path, stdin=subprocess.PIPE)
+    try:
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        assert reader.stdout.readline() == "['ann', 'bob', None]\n"
+        folder.chmod(0o755)
+        path.chmod(0o644)
+        store = SqliteStore(path)
+        store.remove("ann", at=now, what="forget")
+        store.vacuum()
+        store.close()
+        lock()
+        output, errors = reader.communicate("\n")
+    finally:
+        reader.kill()
+        folder.chmod(0o755)
+    assert output == "[None, 'bob', None]\n", errors
+
+
 def test_a_folder_that_cannot_be_written_makes_no_gallery(tmp_path):
-    with pytest.raises(GalleryError, match="nowhere"):
+    with pytest.raises(GalleryError, match=r"the folder .*nowhere is missing"):
         SqliteStore(tmp_path / "nowhere" / "people.db", new=make_header())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import zlib
 
 import numpy as np
 import pytest
 
-from pocketface.errors import GalleryError, InputError
+from pocketface.errors import ExtraError, GalleryError, InputError
 from pocketface.gallery import open_gallery
 from pocketface.gallery.encryption import binding
 
@@ -55,6 +56,14 @@ def test_a_passphrase(tmp_path, key):
     ):
         with pytest.raises(GalleryError, match=reason):
             open_gallery(path, make_recognizer(), **options)
+
+
+def test_the_extra_that_an_encrypted_gallery_needs_is_named(path, key, monkeypatch):
+    for module in list(sys.modules):
+        if module.partition(".")[0] == "cryptography":
+            monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ExtraError, match="crypto"):
+        open_gallery(path, make_recognizer(), **key)
 
 
 def test_wrong_key_files(path, key):

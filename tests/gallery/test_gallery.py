@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -212,6 +213,23 @@ def test_export_gives_every_template_and_loads_without_pickle(gallery, tmp_path,
     assert names == ["ann", "ann", "bob"]
     np.testing.assert_array_equal(vectors, rows)
     assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), 40.0, -1.5])
+def test_a_threshold_that_is_no_cosine_is_refused(tmp_path, threshold):
+    with pytest.raises(InputError, match="cosine"):
+        open_gallery(tmp_path / "people.db", make_recognizer(), threshold=threshold)
+
+
+def test_a_name_is_the_same_however_its_letters_are_written(gallery):
+    composed, parts = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
+    gallery.enroll_templates(parts, make_templates(unit_rows(1), "a"))
+    gallery.enroll_templates(composed, make_templates(unit_rows(1, 1), "b"))
+    assert [(person.name, person.templates) for person in gallery.people()] == [(composed, 2)]
+    # As galleries of before hold it.
+    gallery.store.add(parts, make_templates(unit_rows(1, 2), "c"), at="2026-11-22T12:00:00.000+00:00")
+    assert gallery.forget(parts) == 3
+    assert gallery.people() == []
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 201, None])

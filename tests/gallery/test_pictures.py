@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
+import sqlite3
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +17,11 @@ from PIL import Image, ImageFilter
 
 from pocketface.cli import main
 from pocketface.errors import GalleryError, ImageError, NoFaceError, QualityError, SeveralFacesError
+from pocketface.gallery import Person
+from pocketface.gallery.bulk import enroll_folder
+from pocketface.gallery.enrollment import describe
+
+from .conftest import make_templates, unit_rows
 
 PEOPLE = ("Serena_Williams", "Tony_Blair", "George_W_Bush", "Abdullah_Gul")
 
@@ -78,15 +87,19 @@ def test_bad_photos_are_refused_with_the_reason_and_nothing_is_stored(gallery, p
     two = np.concatenate([pixels(good), pixels(photos["Tony_Blair"][2])], axis=1)
     truncated = tmp_path / "truncated.jpg"
     truncated.write_bytes(Path(good).read_bytes()[:3000])
+    opened = Image.open(truncated)
     for bad, error, reason in (
         (picture.filter(ImageFilter.GaussianBlur(6)), QualityError, "blurred"),
         (picture.resize((100, 100)), QualityError, "pixels wide"),
         (two, SeveralFacesError, "2 faces"),
         (np.full((250, 250, 3), 128, np.uint8), NoFaceError, "no face"),
         (str(truncated), ImageError, r"truncated\.jpg"),
+        (opened, ImageError, r"truncated\.jpg"),
+        ("a\0b", ImageError, r"a\\x00b"),
     ):
         with pytest.raises(error, match=reason):
             gallery.enroll("abdullah", [good, bad])
+    opened.close()
     assert "abdullah" not in {person.name for person in gallery.people()}
 
 
@@ -102,6 +115,97 @@ def test_reembedding_with_another_model(gallery, photos, shared):
     changed = gallery.reembed(other, {name: photos[name][:2] for name in PEOPLE[:3]})
     assert changed.store.header.dim == 512
     assert changed.identify(photos["Tony_Blair"][2])[0].person == "Tony_Blair"
+
+
+def test_reembedding_changes_neither_who_is_enrolled_nor_since_when(recognizer, photos, tmp_path):
+    blurred = Image.fromarray(pixels(photos["Tony_Blair"][0])).filter(ImageFilter.GaussianBlur(6))
+    at = "2026-01-02T03:04:05.000+00:00"
+    with recognizer.gallery(tmp_path / "people.db", threshold=0.416) as gallery:
+        template = describe(recognizer, "tony", blurred, check_quality=False)
+        gallery.store.add("tony", [template], at=at)
+        given = {"tony": [blurred], "forgotten": photos["George_W_Bush"]}
+        with pytest.raises(QualityError):
+            gallery.reembed(recognizer, given)
+        changed = gallery.reembed(recognizer, given, check_quality=False)
+        assert changed.people() == [Person("tony", 1, at, at)]
+        assert changed.operating().threshold.value == 0.416
+
+
+def test_whom_retention_has_removed_is_enrolled_anew(recognizer, photos, tmp_path):
+    photo = photos["Tony_Blair"][0]
+    with recognizer.gallery(tmp_path / "people.db") as gallery:
+        for enroll in (
+            lambda: gallery.enroll("tony", photo),
+            lambda: enroll_folder(gallery, {"tony": [photo]})[0][0],
+        ):
+            gallery.retention_days = None
+            if gallery.people():
+                gallery.forget("tony")
+            gallery.store.add(
+                "tony", [describe(recognizer, "tony", photo)], at="2020-01-01T00:00:00.000+00:00"
+            )
+            gallery.store.retention_days = 30
+            assert (enroll().added, gallery.expire(), len(gallery.people())) == (1, [], 1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems' file names are text")
+def test_a_photo_whose_name_is_no_text(gallery, photos, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/J\xf6rg.jpg")
+    shutil.copy(photos["Abdullah_Gul"][0], path)
+    assert gallery.enroll("abdullah", path).added == 1
+    assert "J\\udcf6rg.jpg" in {template.source for _, template in gallery.store.templates()}
+
+
+def test_the_shell_takes_options_anywhere_and_leaves_no_empty_gallery(photos, models, tmp_path, capsys):
+    db, black = tmp_path / "people.db", tmp_path / "black.png"
+    Image.new("RGB", (200, 200)).save(black)
+    assert main(["enroll", str(db), "tony", str(black), *models]) == 2
+    assert main(["enroll", str(db), "tony", photos["Tony_Blair"][0], "--retention", "-1", *models]) == 2
+    assert not db.exists()
+    capsys.readouterr()
+    one, two, three = photos["Tony_Blair"]
+    assert main(["enroll", str(db), "tony", *models, "--any-quality", one]) == 0
+    assert main(["enroll", str(db), "--any-quality", "tony", two, *models]) == 0
+    assert main(["enroll", "--json", str(db), *models, "--", "tony", three]) == 0
+    assert capsys.readouterr().out.startswith("tony: 1 photo enrolled\ntony: 1 photo enrolled\n{")
+    with pytest.raises(SystemExit):
+        main(["enroll", str(db), "tony", "--any-qualty", one])
+
+
+def test_the_passphrase_of_a_new_gallery_is_asked_for_twice(photos, models, tmp_path, capsys, monkeypatch):
+    db = tmp_path / "people.db"
+    answers = iter(["sesame", "seasme", "sesame", "sesame", "sesame"])
+    monkeypatch.delenv("POCKETFACE_PASSPHRASE", raising=False)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("getpass.getpass", lambda prompt: next(answers))
+    enroll = ["enroll", str(db), "tony", photos["Tony_Blair"][0], "--passphrase", *models]
+    assert main(enroll) == 2
+    assert "differ" in capsys.readouterr().err
+    assert not db.exists()
+    assert main(enroll) == 0
+    assert main(["gallery", str(db), "--passphrase", *models]) == 0
+
+
+def test_the_shell_forgets_everybody_named(recognizer, models, tmp_path, capsys, monkeypatch):
+    """Although one is not there, and another process keeps what was stored from being overwritten."""
+    monkeypatch.setattr("pocketface.gallery.sqlite._BUSY_SECONDS", 0.05)
+    db = str(tmp_path / "people.db")
+    rows = unit_rows(3, dim=recognizer.embedder.dim)
+    with recognizer.gallery(db) as gallery:
+        for name, row in zip(("ann", "bob", "eve"), rows, strict=True):
+            gallery.enroll_templates(name, make_templates([row], name))
+        reader = sqlite3.connect(db, isolation_level=None)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM template").fetchone() == (3,)
+        assert main(["forget", db, "ann", "nobody", "bob", *models]) == 2
+        captured = capsys.readouterr()
+        said = [line.partition(",")[0] for line in captured.out.splitlines()]
+        assert said == ["ann: forgotten", "bob: forgotten"]
+        assert "nobody is enrolled as 'nobody'" in captured.err
+        assert f"pocketface gallery {db} --vacuum" in captured.err
+        reader.close()
+        assert main(["gallery", db, "--vacuum", *models]) == 0
+        assert [person.name for person in gallery.people()] == ["eve"]
 
 
 def test_the_shell(photos, models, tmp_path, capsys, monkeypatch):

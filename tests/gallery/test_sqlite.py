@@ -43,6 +43,16 @@ def test_file_has_no_pickles_and_no_leftovers_beside_it(path):
     assert b"numpy" not in path.read_bytes()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_new_file_is_its_owners_alone_and_an_old_ones_mode_stays(path):
+    store = filled(path, 1)
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    path.chmod(0o640)
+    store.vacuum()
+    store.close()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -144,6 +154,21 @@ def test_forgotten_templates_and_names_are_no_longer_in_the_file(path):
         assert b"ann-the-forgotten" not in content, file
     assert [event.what for event in store.events()][-1] == "forget"
     assert len(store.people()) == 30
+    store.close()
+
+
+def test_what_a_reader_keeps_from_being_overwritten_is_said_with_the_command_for_it(path, monkeypatch):
+    monkeypatch.setattr("pocketface.gallery.sqlite._BUSY_SECONDS", 0.05)
+    path = path.with_name("two words.db")
+    store = filled(path, 2)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM template").fetchone()
+    store.remove("person000", at=AT, what="forget")
+    with pytest.raises(GalleryError, match=r"pocketface gallery '.*two words\.db' --vacuum"):
+        store.vacuum()
+    reader.close()
+    store.vacuum()
     store.close()
 
 

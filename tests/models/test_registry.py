@@ -228,6 +228,37 @@ def test_a_graph_without_card_is_uncalibrated_and_says_what_is_assumed(folder, t
     assert "assumed" not in card.source
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        "pocketnet-s128-r.fp32.onnx",
+        "pocketnet-s128-r.fp16.tflite",
+        "pocketnet-s128-r.int8.tflite",
+        "facedet.fp32.onnx",
+        "facedet.fp16.tflite",
+        "facedet.int8.tflite",
+    ],
+)
+def test_our_graphs_are_fed_alike_with_and_without_their_card(folder, file):
+    shipped = Path(__file__).resolve().parents[2] / "models" / file
+    if not shipped.is_file():
+        pytest.skip(f"needs models/{file}")
+    expected = registry.find(shipped).card
+    card = registry.find(shutil.copy(shipped, folder / file), task=expected.task).card
+    assert (card.input, card.output, card.kind) == (expected.input, expected.output, expected.kind)
+
+
+def test_without_a_home_the_user_folder_is_left_out(folder, tiny, monkeypatch):
+    path = tiny.put(folder, tiny.embedder(1), "tiny.onnx")
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    assert registry.find("tiny").path == path
+    assert registry.find("tiny").threads() is None
+    with pytest.raises(ModelError, match="set HOME or XDG_CACHE_HOME"):
+        registry.user_folder()
+
+
 def test_a_graph_that_is_neither_detector_nor_embedder_needs_a_card(folder, tiny):
     path = folder / "other.onnx"
     path.write_bytes(tiny.add_onnx())

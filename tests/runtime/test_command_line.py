@@ -1,15 +1,19 @@
+import io
 import json
 import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import pocketface
-from pocketface import cli
+from pocketface import InputError, atomic, cli
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,85 @@ def test_embed_writes_vectors(models, photos, tmp_path, capsys, recognizer):
     (face,) = json.loads(capsys.readouterr().out)["faces"]
     assert len(face["embedding"]) == recognizer.dim
     assert cli.main(["embed", str(photos), *models]) == 2
+
+
+def test_identify_goes_on_after_a_bad_file_and_takes_folders(models, photos, tmp_path, capsys):
+    gallery = str(tmp_path / "a.db")
+    (tmp_path / "new").mkdir()
+    shutil.copy(photos / "eileen-collins-second-take.jpg", tmp_path / "new" / "visitor.jpg")
+    assert cli.main(["enroll", gallery, "eileen", str(photos / "eileen-collins.jpg"), *models]) == 0
+    capsys.readouterr()
+    asked = [str(photos / "README.md"), str(tmp_path / "new"), "missing.jpg"]
+    assert cli.main(["identify", gallery, *asked, "--json", "--threshold", "0.4", *models]) == 2
+    output = capsys.readouterr()
+    bad, good, missing = json.loads(output.out)["photos"]
+    assert good["photo"] == str(tmp_path / "new" / "visitor.jpg")
+    assert good["faces"][0]["match"]["person"] == "eileen"
+    assert "not a picture" in bad["error"]
+    assert missing["error"] == "missing.jpg: no such file"
+    assert output.err.endswith("pocketface: missing.jpg: no such file\n")
+
+
+def test_detect_goes_on_after_a_heic_without_its_extra(alone, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    heic = tmp_path / "x.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    assert cli.main(["detect", str(heic), str(photos / "grace-hopper.jpg"), "--json", *alone]) == 2
+    first, second = json.loads(capsys.readouterr().out)["pictures"]
+    assert "pocketface[heic]" in first["error"]
+    assert len(second["faces"]) == 1
+
+
+def test_embed_checks_its_target_before_the_work(models, photos, tmp_path, capsys):
+    target = tmp_path / "none" / "v.npz"
+    assert cli.main(["embed", str(photos), "-o", str(target), *models]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"pocketface: {target}: the folder {target.parent} does not exist; make it first\n",
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes, links and pipes of POSIX")
+def test_embeddings_are_for_their_owner_and_links_stay(models, photos, tmp_path):
+    real, link, pipe = (tmp_path / name for name in ("real.npz", "link.npz", "pipe"))
+    real.write_bytes(b"older")
+    real.chmod(0o644)
+    link.symlink_to(real)
+    os.mkfifo(pipe)
+    photo = str(photos / "grace-hopper.jpg")
+    assert cli.main(["embed", photo, "-o", str(link), *models]) == 0
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o600
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    assert cli.main(["embed", photo, "-o", str(pipe), *models]) == 0
+    reader.join()
+    with np.load(io.BytesIO(received[0])) as piped, np.load(real) as written:
+        assert np.array_equal(piped["embeddings"], written["embeddings"])
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.npz", "pipe", "real.npz"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_the_umask_and_an_existing_mode_are_respected(tmp_path):
+    path = tmp_path / "a.txt"
+    before = os.umask(0o027)
+    try:
+        for mode in (0o640, 0o604):
+            with atomic.replacing(path) as temporary:
+                temporary.write_text("text")
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+            path.chmod(0o604)
+    finally:
+        os.umask(before)
+
+
+def test_a_single_picture_is_no_batch(recognizer, photos):
+    path = photos / "grace-hopper.jpg"
+    for picture in (str(path), path, path.read_bytes(), io.BytesIO()):
+        with pytest.raises(InputError, match="give embed_batch a list"):
+            recognizer.embed_batch(picture)
 
 
 def test_usage(capsys):

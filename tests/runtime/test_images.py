@@ -57,6 +57,17 @@ def test_sixteen_bits_keep_their_high_byte(encode):
     assert np.array_equal(images.load(data)[:, :, 1], values >> 8)
 
 
+def test_wide_modes_of_pil_images(encode):
+    values = np.arange(240, dtype=np.uint8).reshape(12, 20)
+    wide = Image.fromarray(values).convert("I")
+    assert np.array_equal(images.load(wide)[:, :, 0], values)
+    wide = Image.fromarray(values.astype(np.int32) * 257)
+    assert np.array_equal(images.load(wide)[:, :, 0], values)
+    # A dark 16-bit file stays dark, whichever of the two modes this Pillow opens it in.
+    dark = Image.open(io.BytesIO(encode(Image.fromarray(values.astype(np.uint16)))))
+    assert images.load(dark).max() == 0
+
+
 def test_alpha_lies_over_white(encode):
     rgba = np.zeros((4, 6, 4), np.uint8)
     rgba[:, :3, 3] = 255

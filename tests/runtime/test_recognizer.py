@@ -24,6 +24,7 @@ from pocketface import (
 from pocketface.decide import threshold_for
 from pocketface.engines.memory import MemoryEngine, MemorySession
 from pocketface.engines.protocol import TensorInfo
+from pocketface.quality import assess
 from pocketface.recognizer import choose
 
 
@@ -113,6 +114,32 @@ def test_policies(recognizer, group, collins, hopper):
         recognizer.embed(group, policy="all")
     with pytest.raises(InputError, match="largest, central, all, single"):
         recognizer.embed(group, policy="biggest")
+
+
+def test_all_faces_share_the_false_match_rate(recognizer, group, collins, hopper):
+    """Ten comparisons match strangers up to ten times as often as one: the threshold makes up for it."""
+    one = recognizer.verify(collins, hopper, fmr=1e-3)
+    two = recognizer.verify(hopper, group, policy="all", fmr=1e-3)
+    assert (one.comparisons, two.comparisons) == (1, 2)
+    assert two.threshold.fmr <= one.threshold.fmr / 2
+    assert two.threshold.value > one.threshold.value
+    assert two.fmr == 2 * two.threshold.fmr <= one.fmr == one.threshold.fmr
+    assert recognizer.verify(hopper, group, policy="all").fmr is None  # the fixture has a threshold
+    rarest = min(entry.fmr for entry in recognizer.embedder.card.thresholds)
+    with pytest.raises(ThresholdError, match="2 comparisons share FMR"):
+        recognizer.verify(hopper, group, policy="all", fmr=rarest)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_photos_that_lie_on_their_side_or_head(detector_model, embedder_model, collins, again, turns):
+    """Without `rotate` a face upside down is found as well, with wrong landmarks."""
+    recognizer = FaceRecognizer(detector_model, embedder_model, rotate=True, threads=1)
+    turned = np.ascontiguousarray(np.rot90(images.load(again), turns))
+    [face] = recognizer.detect(turned, channel_order="rgb")
+    assert face.rotation == -90 * turns % 360
+    assert assess(turned, face).problems == ()
+    embedding = recognizer.embed(turned, channel_order="rgb")
+    assert embedding @ recognizer.embed(again) > 0.97
 
 
 def test_no_face_is_an_error_that_names_the_picture(recognizer, photos):
@@ -259,6 +286,7 @@ def test_wrong_arguments(detector_model, embedder_model):
         {"policy": "x"},
         {"channel_order": "x"},
         {"threads": 0},
+        {"threads": 100_000},
         {"threshold": 2.0},
         {"min_face": 2},
     ):

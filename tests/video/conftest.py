@@ -58,6 +58,17 @@ def frames(lfw):
 
 
 @pytest.fixture(scope="session")
+def still(lfw):
+    """BGR frames 240x240: a known person, a stranger in the same place, and nobody."""
+    frames = []
+    for name, number in ((KNOWN[0], 2), (STRANGER, 0)):
+        frame = np.full((240, 240, 3), 110, np.uint8)
+        frame[30:210, 45:195] = head(sorted((lfw / name).glob("*.jpg"))[number])[..., ::-1]
+        frames.append(frame)
+    return [*frames, np.full((240, 240, 3), 110, np.uint8)]
+
+
+@pytest.fixture(scope="session")
 def video(frames, tmp_path_factory):
     """The frames as an mp4 file."""
     cv2 = pytest.importorskip("cv2")

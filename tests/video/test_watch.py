@@ -13,8 +13,11 @@ from pocketface.errors import InputError
 from pocketface.types import Face
 from pocketface.video import Frame, Tracker, VideoReader, Watcher
 from pocketface.video.tracker import iou
+from pocketface.video.writer import VideoWriter
 
 cv2 = pytest.importorskip("cv2")
+
+KNOWN = "Serena_Williams"
 
 
 def face(x, y, side=40):
@@ -88,6 +91,89 @@ def test_each_person_arrives_once_and_the_stranger_stays_unknown(gallery, frames
     assert watcher.embedded < 30
 
 
+@pytest.mark.parametrize("gap", [0, 12])
+def test_who_takes_the_place_of_a_known_person_does_not_inherit_the_name(gallery, still, gap):
+    known, stranger, empty = still
+    watcher = Watcher(gallery)
+    pictures = [known] * 5 + [empty] * gap + [stranger] * 25
+    seen = [watcher.look(Frame(i, i / 25, pixels)) for i, pixels in enumerate(pictures)]
+    assert [a.match and a.match.person for s in seen for a in s.arrivals] == [KNOWN, None]
+    assert seen[-1].names == [""]
+    # After a gap the name is not shown before somebody has looked again.
+    assert not gap or KNOWN not in [name for s in seen[5:] for name in s.names]
+
+
+def test_one_strange_frame_does_not_end_a_track(gallery, still):
+    known, stranger, empty = still
+    watcher = Watcher(gallery)
+    pictures = [known] * 5 + [empty, stranger] + [known] * 15
+    seen = [watcher.look(Frame(i, i / 25, pixels)) for i, pixels in enumerate(pictures)]
+    assert [a.match.person for s in seen for a in s.arrivals] == [KNOWN]
+    assert seen[6].names == [None]
+    assert seen[-1].names == [KNOWN]
+
+
+def test_nobody_is_followed_across_a_lost_camera(gallery, still):
+    known = still[0]
+    watcher = Watcher(gallery)
+    frames = [Frame(i, i / 25, known, connection=i // 5) for i in range(10)]
+    arrivals = [arrival for frame in frames for arrival in watcher.look(frame).arrivals]
+    assert [(arrival.match.person, arrival.track) for arrival in arrivals] == [(KNOWN, 1), (KNOWN, 2)]
+
+
+@pytest.fixture
+def watch(gallery, shared):
+    """`pocketface watch` with the gallery's models."""
+    folder = shared / "models"
+    models = ["--detector", str(folder / "yunet_n_dynamic.onnx"), "--threads", "1"]
+    models += ["--embedder", str(folder / "mobilefacenet_foamliu.onnx")]
+    return lambda *options: main(["watch", gallery.store.url, "--threshold", "0.416", *options, *models])
+
+
+def test_a_video_is_not_saved_onto_itself(watch, video, tmp_path, capsys):
+    own, link = tmp_path / "door.mp4", tmp_path / "same.mp4"
+    shutil.copy(video, own)
+    link.symlink_to(own)
+    before = own.read_bytes()
+    for target in (own, link):
+        assert watch("--video", str(own), "--save", str(target)) == 2
+        assert "save to another file" in capsys.readouterr().err
+    assert own.read_bytes() == before
+    for target in ("x.avi", str(tmp_path / "none" / "x.mp4")):
+        assert watch("--video", str(own), "--save", target) == 2
+        output = capsys.readouterr()
+        assert output.out == "", "nothing is read before the target is checked"
+        assert output.err.startswith(f"pocketface: {target}: ")
+
+
+def test_what_was_recorded_is_kept_when_interrupted(watch, video, tmp_path, monkeypatch):
+    out = tmp_path / "named.mp4"
+    out.write_bytes(b"an older video")
+
+    def interrupted(reader, frames=VideoReader.__iter__):
+        for frame in frames(reader):
+            if frame.index == 7:
+                assert out.read_bytes() == b"an older video"
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(VideoReader, "__iter__", interrupted)
+    assert watch("--video", video, "--save", str(out)) == 130
+    monkeypatch.undo()
+    assert len(list(VideoReader(str(out)))) == 7
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_camera_that_comes_back_with_another_size_is_still_saved(tmp_path):
+    out = tmp_path / "o.mp4"
+    with VideoWriter(str(out)) as writer:
+        for side in (64, 128, 32):
+            writer.write(np.full((side, 2 * side, 3), 200, np.uint8), 10)
+    frames = list(VideoReader(str(out)))
+    assert [frame.pixels.shape for frame in frames] == [(64, 128, 3)] * 3
+    assert all(abs(frame.pixels.mean() - 200) < 5 for frame in frames)
+
+
 def test_the_shell(gallery, shared, video, tmp_path, capfd):
     out = tmp_path / "named.mp4"
     status = main(
@@ -131,8 +217,9 @@ def test_a_lost_camera_is_opened_again(video, tmp_path):
 
     reader = VideoReader(str(stream), live=True, say=said.append, sleep=sleep)
     frames = iter(reader)
-    indices = [next(frames).index for _ in range(90)]
-    assert indices == list(range(90))
+    read = [next(frames) for _ in range(90)]
+    assert [frame.index for frame in read] == list(range(90))
+    assert read[59].connection == read[0].connection != read[60].connection
     assert pauses == [0.5, 1.0, 2.0, 4.0]
     assert said[-1].endswith("back")
     assert "trying again" in said[0]
@@ -142,3 +229,17 @@ def test_a_camera_that_never_comes_back_is_given_up(capfd):
     reader = VideoReader(99, attempts=2, sleep=lambda seconds: None)
     with pytest.raises(InputError, match="no picture after 2 attempts"):
         next(iter(reader))
+
+
+def test_who_was_unknown_from_afar_is_announced_by_name_when_seen_better(recognizer, still, lfw, tmp_path):
+    _, stranger, empty = still
+    far = empty.copy()
+    small = cv2.resize(stranger, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+    far[36:204, 36:204] = small
+    with recognizer.gallery(tmp_path / "people.db", threshold=0.416) as gallery:
+        watcher = Watcher(gallery)
+        seen = [watcher.look(Frame(i, i / 25, far)) for i in range(5)]
+        assert [a.match for s in seen for a in s.arrivals] == [None]
+        gallery.enroll("abdullah", [str(sorted((lfw / "Abdullah_Gul").glob("*.jpg"))[0])])
+        seen = [watcher.look(Frame(i, i / 25, stranger)) for i in range(5, 12)]
+    assert [a.match and a.match.person for s in seen for a in s.arrivals] == ["abdullah"]
