@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.report import command, machine, write
+from benchmarks.accuracy.report import command, machine, make_folder, write
 from benchmarks.latency import contestants
+from benchmarks.shell import one_line
 from pocketface import registry
 from pocketface.bench.timing import time_interleaved
 
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=5, help="new processes of each (default %(default)s)")
     parser.add_argument("-o", "--output", type=Path, help="folder for footprint.json and footprint.md")
     args = parser.parse_args(arguments)
+    if args.output is not None:
+        make_folder(args.output)
     detector = registry.find(args.detector, task="detect") if args.detector else registry.default("detect")
     embedder = registry.find(args.embedder, task="embed") if args.embedder else registry.default("embed")
     photos = [str(photo) for photo in args.photos]
@@ -163,4 +166,5 @@ def _render(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line():
+        sys.exit(main())

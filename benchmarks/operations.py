@@ -20,19 +20,23 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
-import torch
-from torch import Tensor, nn
-from tqdm import tqdm
 
 from benchmarks.arm.board import Board, count_instructions
-from export.rewrite import FOR_ONNX_RUNTIME, rewrite
+from benchmarks.shell import one_line
 from pocketface.engines import get
 from pocketface.errors import PocketfaceError
-from training.networks.operations import operation as prelu_operation
-from training.networks.rectified import operation as rectified_operation
-from training.search.latency import key, places
-from training.search.supernet import CANDIDATES
+
+with one_line():
+    import onnx
+    import torch
+    from torch import Tensor, nn
+    from tqdm import tqdm
+
+    from export.rewrite import FOR_ONNX_RUNTIME, rewrite
+    from training.networks.operations import operation as prelu_operation
+    from training.networks.rectified import operation as rectified_operation
+    from training.search.latency import key, places
+    from training.search.supernet import CANDIDATES
 
 COPIES = 8
 
@@ -152,4 +156,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line():
+        sys.exit(main())

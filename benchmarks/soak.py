@@ -16,10 +16,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image
 
+from benchmarks.shell import one_line
 from pocketface import FaceRecognizer, ImageError, NoFaceError
+
+with one_line():
+    import psutil
 
 PHOTOS = Path(__file__).resolve().parent.parent / "examples" / "photos"
 ALLOWED_GROWTH = 30.0  # megabytes, after the first fifth
@@ -52,7 +55,9 @@ def as_source(
 def main() -> int:
     """Run the soak; 1 when memory grew."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -82,4 +87,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line():
+        sys.exit(main())

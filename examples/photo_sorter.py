@@ -4,12 +4,14 @@
     python examples/photo_sorter.py people.db holiday/ sorted/
 
 A photo of two people goes to both; photos without a known face go to `_unknown`, those that cannot be read to
-`_unreadable`. Originals are never moved. Brothers, sisters and small children do get mixed up: look twice.
+`_unreadable`. Originals are never moved, and sorting again adds only what is new. Brothers, sisters and small
+children do get mixed up: look twice.
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -30,18 +32,25 @@ def folders_of(gallery: Gallery, photo: Path) -> set[str]:
 
 
 def sort(gallery: Gallery, source: Path, target: Path) -> Counter[str]:
-    """Copy each photo to its folders; how many each got."""
+    """Copy each photo to its folders; how many each has of them. `target` itself is not searched."""
     counts: Counter[str] = Counter()
-    for photo in sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES):
+    taken: set[Path] = set()
+    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES)
+    for photo in photos:
+        if photo.parent.resolve().is_relative_to(target.resolve()):
+            continue
         for name in folders_of(gallery, photo):
             folder = target / name.replace("/", "_")
             folder.mkdir(parents=True, exist_ok=True)
             copy = folder / photo.name
             number = 1
-            while copy.exists():
+            # An equal file that no other photo of this run has taken is this photo's copy of an earlier run.
+            while copy.exists() and (copy in taken or not filecmp.cmp(photo, copy, shallow=False)):
                 number += 1
                 copy = folder / f"{photo.stem}-{number}{photo.suffix}"
-            shutil.copy2(photo, copy)
+            taken.add(copy)
+            if not copy.exists():
+                shutil.copy2(photo, copy)
             counts[name] += 1
     return counts
 
@@ -52,6 +61,8 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
+    if args.source.resolve().is_relative_to(args.target.resolve()):
+        parser.error(f"{args.target}: the photos lie in it; name a folder for the copies alone")
     with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
         for name, count in sorted(sort(gallery, args.source, args.target).items()):
             print(f"{name}: {count}")

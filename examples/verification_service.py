@@ -22,7 +22,7 @@ from slowapi.util import get_remote_address
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pocketface import FaceRecognizer
-from pocketface.errors import ImageError, NoFaceError
+from pocketface.errors import ImageError, NoFaceError, ThresholdError
 
 MAX_BYTES = 16 << 20
 MAX_PIXELS = 24_000_000
@@ -91,7 +91,7 @@ def verify(
         raise HTTPException(422, "fmr lies above 0 and at most at 0.1")
     try:
         result = recognizer.verify(a.file.read(), b.file.read(), fmr=fmr)
-    except (ImageError, NoFaceError) as error:
+    except (ImageError, NoFaceError, ThresholdError) as error:
         raise HTTPException(422, str(error)) from None
     return {
         "verified": result.verified,

@@ -21,6 +21,7 @@ from pocketface.errors import InputError, PocketfaceError
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _CALIBRATION, _VERIFICATION = 256, 24
+_FOR_LFW = ("scipy", "tqdm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(given[1:]) if command is not None else _export(given)
     except PocketfaceError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename2 or error.filename}: {error.strerror or error}"
+    except ModuleNotFoundError as error:
+        extra = "benchmarks" if error.name in _FOR_LFW else "export"
+        message = f"no module named {error.name!r}; in the clone run: pip install '.[{extra}]'"
+    print(f"export: {message}", file=sys.stderr)
+    return 2
 
 
 def _export(given: Sequence[str]) -> int:
@@ -46,7 +53,9 @@ def _export(given: Sequence[str]) -> int:
     parser.add_argument("--lfw", type=Path, help="LFW's photos and pairs.txt, to measure accuracy on")
     parser.add_argument("--card-info", type=Path, help="JSON with licence and source for the cards")
     parser.add_argument("--ranges", default="minmax", help="int8 ranges: minmax, percentile or mse")
-    parser.add_argument("--size", type=int, default=320, help="side of a detector's TFLite input")
+    parser.add_argument(
+        "--size", type=int, default=320, help="side of a detector's TFLite input, a multiple of 32"
+    )
     parser.add_argument("--genotype", default="pocketnet", help="name or JSON file of the cells")
     options = parser.parse_args(given)
 
@@ -67,6 +76,8 @@ def _export(given: Sequence[str]) -> int:
         print("int8 left out: it needs --calibration")
     contract = read_contract(options.card_info, options.checkpoint.with_suffix(".json"))
     detect = contract.task == "detect"
+    if detect and (options.size < 32 or options.size % 32):
+        raise InputError(f"--size {options.size}: the side of a detector's input is a multiple of 32")
     size = (options.size, options.size) if detect else (112, 112)
     count = _CALIBRATION + _VERIFICATION
     calibration, pictures = None, own_pictures(size)

@@ -68,7 +68,7 @@ def _network(
         raise InputError(f"{folder}: neither {candidates[0].name} nor {candidates[1].name} to compare with")
     models.sort(key=lambda model: model.path != reference)
     shown = pictures[models[0].card.task]
-    truth = onnx_function(read_onnx(reference))(to_inputs(shown, _contract(models[0].card)))
+    truth = onnx_function(read_onnx(reference), reference)(to_inputs(shown, _contract(models[0].card)))
     runs = [runner(model.read(), model.card.format, _contract(model.card)) for model in models]
     times = latencies(runs, shown, rounds)
     rows = []

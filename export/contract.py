@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def _operating_points(
         pairs, points = int(heldout["impostor"]), heldout["points"]
         thresholds = tuple(
             Threshold(
-                value=round(float(p["threshold"]), 6),
+                value=math.ceil(float(p["threshold"]) * 1e6) / 1e6,
                 fmr=float(p["fmr"]),
                 fmr_upper=float(p["fmr_upper"]),
                 data=data,

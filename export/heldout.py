@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def operating_points(contract: Contract, run: Runner, folder: Path) -> Contract:
     found = verify(embed_faces(faces, embed), [face.identity for face in faces])
     thresholds = tuple(
         Threshold(
-            value=round(point.threshold, 6),
+            value=math.ceil(point.threshold * 1e6) / 1e6,
             fmr=point.fmr,
             fmr_upper=point.fmr_upper,
             data=contract.data,

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.rewrite import FOR_ONNX_RUNTIME, rewrite
-from export.source import onnx_session, read_onnx
+from export.source import onnx_session, read_onnx, run_onnx
 from export.verify import latencies
 from pocketface.atomic import replacing
 from pocketface.errors import InputError, ModelError
@@ -23,7 +23,7 @@ def optimize(graph: Path, output: Path) -> list[str]:
     """Rewrite `graph` to `output`; lines that say what was done.
 
     Raises:
-        ModelError: the file is no ONNX graph, or the rewritten one gives something else.
+        ModelError: the file is no ONNX graph, it does not run, or the rewritten one gives something else.
         InputError: `output` cannot be written.
     """
     if not output.parent.is_dir():
@@ -34,8 +34,8 @@ def optimize(graph: Path, output: Path) -> list[str]:
     for report in reports:
         lines.append(f"{report.rule}: {report.applied} rewritten")
         lines += [f"    {count} left: {reason}" for reason, count in sorted(report.reasons.items())]
-    pictures = _noise(before)
-    runs = [_runner(model) for model in (before, after)]
+    pictures = _noise(before, graph)
+    runs = [_runner(model, graph) for model in (before, after)]
     worst = max(_difference(a, b) for a, b in zip(*(run(pictures[0]) for run in runs), strict=True))
     if not worst <= _TOLERANCE:
         raise ModelError(f"{graph}: the rewritten graph differs by {worst:.1e} of the output; not written")
@@ -48,12 +48,12 @@ def optimize(graph: Path, output: Path) -> list[str]:
     return lines
 
 
-def _noise(model: onnx.ModelProto) -> NDArray[np.float32]:
-    """Smooth noise of the input's shape, open sizes taken as 1 (batch) and 112; `(4, c, h, w)`."""
+def _noise(model: onnx.ModelProto, path: Path) -> NDArray[np.float32]:
+    """Smooth noise of the input's shape, open sizes taken as 1 (batch) and 128; `(4, c, h, w)`."""
     dims = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     if len(dims) != 4 or len({value.name for value in model.graph.input} - _constants(model)) != 1:
-        raise InputError("optimize verifies graphs with one input of four axes")
-    channels, height, width = dims[1] or 3, dims[2] or 112, dims[3] or 112
+        raise InputError(f"{path}: optimize verifies graphs with one input of four axes")
+    channels, height, width = dims[1] or 3, dims[2] or 128, dims[3] or 128
     random = np.random.default_rng(0)
     coarse = random.uniform(-1, 1, (4, channels, -(-height // 8), -(-width // 8)))
     noise = np.repeat(np.repeat(coarse, 8, 2), 8, 3)[:, :, :height, :width]
@@ -64,15 +64,9 @@ def _constants(model: onnx.ModelProto) -> set[str]:
     return {tensor.name for tensor in model.graph.initializer}
 
 
-def _runner(model: onnx.ModelProto) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
+def _runner(model: onnx.ModelProto, path: Path) -> Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]:
     session = onnx_session(model)
-    entry = session.get_inputs()[0].name
-
-    def run(picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        results: list[NDArray[np.float32]] = session.run(None, {entry: picture[None]})
-        return results
-
-    return run
+    return lambda picture: run_onnx(session, picture, path)
 
 
 def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:

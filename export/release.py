@@ -31,7 +31,7 @@ LIMIT = 4 << 20
 
 
 def main() -> int:
-    """Export what `WEIGHTS` has; the exit status is 1 when a form failed its check."""
+    """Export what `WEIGHTS` has; the exit status is 1 when a form failed its check, 2 on an error."""
     parser = argparse.ArgumentParser(prog="python -m export.release", description=__doc__.split("\n")[0])
     parser.add_argument("weights", type=Path, help="folder with NAME.pth, NAME.json, facedet.onnx")
     parser.add_argument("--faces", type=Path, required=True, help="aligned faces: shards and manifest.csv")
@@ -41,13 +41,17 @@ def main() -> int:
     parser.add_argument("--lfw", type=Path, help="measure embedders on LFW as well")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the graphs go")
     options = parser.parse_args()
-    status = 0
+    if not options.models.is_dir():
+        print(f"export.release: {options.models}: no such folder", file=sys.stderr)
+        return 2
+    status, exported = 0, False
     for name, forms in SHIPPED.items():
         candidates = [options.weights / f"{name}{suffix}" for suffix in (".pth", ".onnx")]
         found = [path for path in candidates if path.is_file()]
         info = INFO / f"{name}.json"
         if not found or options.only not in (None, name):
             continue
+        exported = True
         detect = json.loads(info.read_text(encoding="utf-8")).get("task") == "detect"
         weights = found[-1] if detect else found[0]
         print(f"{name} from {weights.name}", flush=True)
@@ -68,6 +72,13 @@ def main() -> int:
                 _copy(out, name, options.models)
                 if candidates[0].is_file():
                     shutil.copyfile(candidates[0], options.models / candidates[0].name)
+    if not exported:
+        names = ", ".join(name for name in SHIPPED if options.only in (None, name))
+        print(
+            f"export.release: {options.weights}: nothing to release, no .pth or .onnx of {names}",
+            file=sys.stderr,
+        )
+        return 2
     return status
 
 

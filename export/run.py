@@ -20,7 +20,7 @@ from export.verify import Parity, Runner, fastest_of, latencies, parity, runner
 from pocketface import golden, tuning
 from pocketface.atomic import replacing
 from pocketface.cards import Accuracy, InputSpec, ModelCard, OutputSpec, Speed
-from pocketface.errors import ModelError
+from pocketface.errors import InputError, ModelError
 from pocketface.registry import Model
 
 _ROUNDS = 20
@@ -101,9 +101,12 @@ def export(request: Request) -> list[Result]:
 
     Raises:
         ModelError: the checkpoint is missing, damaged or fits no network, or a graph cannot be built.
-        InputError: int8 was asked for without pictures.
+        InputError: int8 was asked for without pictures, or `out` is no folder.
     """
-    request.out.mkdir(parents=True, exist_ok=True)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{request.out}: cannot be made a folder ({error.strerror})") from error
     plain = request.out / f"{request.name}.plain.onnx"
     source = read_source(request.checkpoint, plain, request.genotype)
     truth = source.reference(to_inputs(request.pictures, request.contract))
@@ -143,6 +146,9 @@ def _finish(
         known = bool(contract.thresholds) and item.form.precision != "int8"
         if not known:
             contract = operating_points(contract, item.run, request.heldout)
+            if not contract.thresholds:
+                why = f"no thresholds: {request.heldout} has too few impostor pairs"
+                note = f"{note}; {why}" if note else why
     elif item.form.precision == "int8" and contract.thresholds:
         contract = replace(contract, source=f"{contract.source}; thresholds measured with fp32")
     fastest = list(contract.fastest_on.get(item.name, []))

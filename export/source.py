@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocketface.atomic import replacing
-from pocketface.errors import ModelError
+from pocketface.errors import InputError, ModelError
 
 Outputs = dict[str, NDArray[Any]]
 Function = Callable[[NDArray[np.float32]], Outputs]
@@ -38,12 +38,13 @@ def read_source(path: Path, plain: Path, genotype: str = "pocketnet") -> Source:
 
     Raises:
         ModelError: the file is missing, damaged, or no PocketNet.
+        InputError: there are no cells `genotype`.
     """
     if path.suffix == ".onnx":
         model = read_onnx(path)
         with replacing(plain) as temporary:
             onnx.save(model, temporary)
-        return Source(model, onnx_function(model))
+        return Source(model, onnx_function(model, path))
     # PyTorch takes two seconds to import; graphs do without.
     import torch
 
@@ -51,7 +52,11 @@ def read_source(path: Path, plain: Path, genotype: str = "pocketnet") -> Source:
     from export.plain import write_plain
     from training.networks import load_genotype
 
-    network = load(path, load_genotype(genotype))
+    try:
+        cells = load_genotype(genotype)
+    except ValueError as error:
+        raise InputError(f"--genotype {genotype}: {error}") from error
+    network = load(path, cells)
     with replacing(plain) as temporary:
         write_plain(network, temporary)
 
@@ -95,14 +100,29 @@ def onnx_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
         raise ModelError(f"ONNX Runtime refuses the graph ({_line(error)})") from error
 
 
-def onnx_function(model: onnx.ModelProto) -> Function:
-    """The function of a graph, computed picture by picture."""
+def run_onnx(
+    session: onnxruntime.InferenceSession, picture: NDArray[np.float32], path: Path
+) -> list[NDArray[Any]]:
+    """The outputs of a graph with one input for one picture, float32 `(c, h, w)`.
+
+    Raises:
+        ModelError: the graph of the file `path` does not run on it.
+    """
+    try:
+        outputs: list[NDArray[Any]] = session.run(None, {session.get_inputs()[0].name: picture[None]})
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        shape = "x".join(map(str, picture.shape))
+        raise ModelError(f"{path}: the graph does not run on {shape} ({_line(error)})") from error
+    return outputs
+
+
+def onnx_function(model: onnx.ModelProto, path: Path) -> Function:
+    """The function of a graph, computed picture by picture; errors name `path`."""
     session = onnx_session(model)
-    entry = session.get_inputs()[0].name
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: NDArray[np.float32]) -> Outputs:
-        rows = [session.run(None, {entry: picture[None]}) for picture in inputs]
+        rows = [run_onnx(session, picture, path) for picture in inputs]
         columns = zip(*rows, strict=True)
         return {name: np.concatenate(column) for name, column in zip(names, columns, strict=True)}
 

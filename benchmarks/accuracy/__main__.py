@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from benchmarks.accuracy import embeddings, metrics, plots, report
 from benchmarks.accuracy.crops import CropSource, default_folder
-from benchmarks.accuracy.protocols import agedb, cfp, cross_lfw, heldout, ijb, lfw, megaface, packs
+from benchmarks.shell import one_line
 from pocketface import registry
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
 from pocketface.errors import PocketfaceError
+
+with one_line():
+    from benchmarks.accuracy import embeddings, metrics, plots, report
+    from benchmarks.accuracy.protocols import agedb, cfp, cross_lfw, heldout, ijb, lfw, megaface, packs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
     try:
+        if args.output is not None:
+            report.make_folder(args.output)
         return _megaface(args) if args.protocol == "megaface" else _run(args)
     except PocketfaceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    commands = parser.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
+    protocols = ", ".join((*_PAIRS, *_TEMPLATES, "megaface"))
+    commands = parser.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL", help=protocols)
     for name in (*_PAIRS, *_TEMPLATES):
         command = commands.add_parser(name)
         command.add_argument("root", type=Path, help="the data set's folder, or the .bin file of a pack")
@@ -70,10 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         if name in _TEMPLATES:
             command.add_argument("--weighting", choices=["none", "norm", "score", "both"], default="both")
     command = commands.add_parser("megaface")
-    for argument in ("probe_list", "probe_folder", "distractor_list", "distractor_folder"):
-        command.add_argument(argument, type=Path)
+    for whose in ("probe", "distractor"):
+        command.add_argument(f"{whose}_list", type=Path, help="JSON list of the development kit")
+        command.add_argument(f"{whose}_folder", type=Path, help="folder of the features it names")
     command.add_argument("--suffix", default=".bin", help="what follows a picture's path in a feature's name")
-    command.add_argument("-o", "--output", type=Path)
+    command.add_argument("-o", "--output", type=Path, help="folder for megaface.json")
     return parser
 
 
@@ -121,6 +129,8 @@ def _run(args: argparse.Namespace) -> int:
     text = f"{title}\n\n{report.table(entries)}\n"
     if "relatives" in first:
         text += "\n" + _relatives_table(entries) + "\n"
+    if "groups" in first:
+        text += "\n" + _groups_table(entries) + "\n"
     print(text)
     if args.output is not None:
         stem = args.protocol if args.protocol != "pack" else f"pack-{args.root.stem}"
@@ -177,11 +187,21 @@ def _relatives_table(entries: list[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def _groups_table(entries: list[dict[str, Any]]) -> str:
+    """How often two people of one group match at the threshold for FMR 1e-3 of all pairs, a graph a row."""
+    names = list(entries[0]["groups"])
+    rows = [["graph", *(f"FMR within {name}" for name in names)], ["---"] * (len(names) + 1)]
+    for entry in entries:
+        rates = [entry["groups"][name]["fmr"] for name in names]
+        rows.append([entry["file"], *("" if rate is None else f"{rate:.3%}" for rate in rates)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def _megaface(args: argparse.Namespace) -> int:
     data = megaface.load(
         args.probe_list, args.probe_folder, args.distractor_list, args.distractor_folder, suffix=args.suffix
     )
-    summary = metrics.summarise(megaface.verification(data), replicates=0)
+    summary = megaface.verification(data)
     rate = megaface.rank_one(data)
     print(f"MegaFace: {len(data.probes):,} probes, {len(data.distractors):,} distractors")
     print(f"identification, rank 1: {rate:.2%}")
@@ -192,10 +212,17 @@ def _megaface(args: argparse.Namespace) -> int:
         command = report.command("benchmarks.accuracy")
         report.write(
             args.output / "megaface.json",
-            {"rank_1": rate, **summary.as_dict(), "machine": report.machine(), "command": command},
+            {
+                "rank_1": rate,
+                **summary.as_dict(),
+                "eer": None if math.isnan(summary.eer) else summary.eer,
+                "machine": report.machine(),
+                "command": command,
+            },
         )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line():
+        sys.exit(main())

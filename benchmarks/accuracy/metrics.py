@@ -62,7 +62,8 @@ class OperatingPoint:
     Attributes:
         fmr: the false match rate asked for.
         value: the threshold, or None when there are not enough pairs.
-        fmr_upper: upper end of the measured FMR's 95 % interval (Clopper and Pearson, one-sided).
+        fmr_upper: upper end of the measured FMR's one-sided 95 % interval: the bootstrap's, and not
+            below Clopper and Pearson's.
         fnmr: false non-match rate there.
         tar: 1 - fnmr.
         tar_low: lower end of the 95 % bootstrap interval of `tar`.
@@ -192,10 +193,10 @@ def ten_fold(scores: Scores) -> tuple[list[float], list[float]]:
     return accuracies, thresholds
 
 
-def bootstrap_tar(
+def bootstrap(
     scores: Scores, fmrs: tuple[float, ...], *, replicates: int = 200, seed: int = 0
-) -> list[tuple[float, float]]:
-    """95 % intervals of TAR at each FMR, drawing people with replacement.
+) -> list[tuple[float, float, float]]:
+    """For each FMR the 95 % interval of TAR there and the upper bound of the FMR, drawing people.
 
     A genuine pair weighs as often as its person was drawn, an impostor pair the product of both
     (the two-sample bootstrap of Poh, Martin and Bengio, "Performance generalization in biometric
@@ -216,8 +217,12 @@ def bootstrap_tar(
     tail = np.argpartition(impostor, len(impostor) - keep)[len(impostor) - keep :]
     tail = tail[np.argsort(impostor[tail])[::-1]]
     tail_score, a, b = impostor[tail], a[tail], b[tail]
+    ascending = np.sort(impostor)
+    thresholds = [threshold_at(ascending, fmr) for fmr in fmrs]
+    matches = [len(impostor) - int(np.searchsorted(ascending, value, side="left")) for value in thresholds]
 
     random = np.random.default_rng(seed)
+    rates = np.full((replicates, len(fmrs)), np.nan)
     tars = np.full((replicates, len(fmrs)), np.nan)
     for r in range(replicates):
         weight = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float32)
@@ -228,11 +233,14 @@ def bootstrap_tar(
             continue
         accepted = np.concatenate([[0.0], np.cumsum(genuine_weight, dtype=np.float64)]) / genuine_weight.sum()
         for k, fmr in enumerate(fmrs):
+            rates[r, k] = cumulative[matches[k] - 1] / total if matches[k] else 0.0
             first_refused = int(np.searchsorted(cumulative, fmr * total, side="right"))
             threshold = tail_score[min(first_refused, keep - 1)]
             matched = len(genuine) - np.searchsorted(genuine[::-1], threshold, side="right")
             tars[r, k] = accepted[matched]
-    return [(float(low), float(high)) for low, high in np.nanpercentile(tars, [2.5, 97.5], axis=0).T]
+    intervals = np.nanpercentile(tars, [2.5, 97.5], axis=0).T
+    uppers = np.nanpercentile(rates, 95, axis=0)
+    return [(float(a), float(b), float(c)) for (a, b), c in zip(intervals, uppers, strict=True)]
 
 
 def operating_points(
@@ -241,7 +249,7 @@ def operating_points(
     """A threshold for each FMR, refused where the impostor pairs do not support it."""
     genuine, impostor = scores.genuine, scores.impostor
     supported = tuple(fmr for fmr in fmrs if fmr * len(impostor) >= 3 - 1e-9)
-    intervals = bootstrap_tar(scores, supported, replicates=replicates) if supported and replicates else []
+    intervals = bootstrap(scores, supported, replicates=replicates) if supported and replicates else []
     points = []
     for fmr in fmrs:
         if fmr not in supported:
@@ -253,12 +261,12 @@ def operating_points(
         value = threshold_at(impostor, fmr)
         matches = len(impostor) - int(np.searchsorted(impostor, value, side="left"))
         fnmr = fnmr_at(genuine, value)
-        low, high = intervals[supported.index(fmr)] if intervals else (None, None)
+        low, high, upper = intervals[supported.index(fmr)] if intervals else (None, None, 0.0)
         points.append(
             OperatingPoint(
                 fmr=fmr,
                 value=value,
-                fmr_upper=upper_bound(matches, len(impostor)),
+                fmr_upper=max(upper, upper_bound(matches, len(impostor))),
                 fnmr=fnmr,
                 tar=1.0 - fnmr,
                 tar_low=low,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pocketface.errors import InputError
 from pocketface.threads import usable_cpus
 from pocketface.tuning import cpu_name
 
@@ -125,6 +126,18 @@ def machine() -> dict[str, Any]:
 def command(module: str) -> str:
     """The command line that made a report, to be repeated from the repository's root."""
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for results before hours of measuring.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder for the results ({error.strerror})") from None
 
 
 def write(file: Path, report: dict[str, Any]) -> None:

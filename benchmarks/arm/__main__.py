@@ -27,6 +27,7 @@ from benchmarks.arm.board import (
     last_line,
     make,
 )
+from benchmarks.shell import one_line
 from pocketface import registry
 from pocketface.errors import PocketfaceError
 
@@ -174,4 +175,5 @@ def _render(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line():
+        sys.exit(main())

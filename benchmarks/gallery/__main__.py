@@ -17,13 +17,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from benchmarks.shell import one_line
 from pocketface.embed import Embedder
+from pocketface.errors import InputError
 from pocketface.gallery import Gallery, Header, Template
 from pocketface.gallery.sqlite import SqliteStore
 
@@ -179,7 +182,11 @@ def watch(photos: Path, folder: str) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gallery",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 100_000, 1_000_000])
     parser.add_argument("--one-size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -188,6 +195,9 @@ def main() -> None:
     if args.one_size is not None:
         print(json.dumps(one_size(args.one_size, args.folder)))
         return
+    # Not imported in this process: the children's peak of memory would begin at what it holds.
+    if missing := [name for name in ("faiss", "uniface") if find_spec(name) is None]:
+        raise InputError(f"not installed: {', '.join(missing)}; pip install faiss-cpu uniface")
     print("| people | file, MB | first answer, s | memory, MB | identify, ms | FAISS, ms | uniface, ms |"
           " to FAISS | to uniface | of 32 faces, ms a face | to FAISS |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|---|---|")
@@ -230,4 +240,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line():
+        main()

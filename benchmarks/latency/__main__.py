@@ -20,13 +20,17 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-from benchmarks.accuracy.report import command, machine, write  # noqa: E402
-from benchmarks.latency import contestants, floor  # noqa: E402
+from benchmarks.accuracy.report import command, machine, make_folder, write  # noqa: E402
+from benchmarks.latency import contestants  # noqa: E402
+from benchmarks.shell import one_line  # noqa: E402
 from pocketface import images, registry  # noqa: E402
 from pocketface.align import align  # noqa: E402
 from pocketface.bench.timing import crowding, time_interleaved  # noqa: E402
 from pocketface.detect import FaceDetector  # noqa: E402
 from pocketface.errors import InputError, PocketfaceError  # noqa: E402
+
+with one_line():
+    from benchmarks.latency import floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Peers start as many threads as they see processors.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     try:
+        if args.output is not None:
+            make_folder(args.output)
         return _run(args)
     except PocketfaceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -234,4 +240,5 @@ def _render(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line():
+        sys.exit(main())

@@ -1,6 +1,10 @@
 """`python -m benchmarks.accuracy` from pictures to the report."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +167,41 @@ def test_heldout_reports_relatives_and_groups(tmp_path, shared, tiny, monkeypatc
     entry = json.loads((tmp_path / "o" / "heldout.json").read_text())["models"][0]
     assert entry["accuracy"] is None
     assert set(entry["groups"]) <= {"fiw", "pins", "thai-mps", "us-house"}
+
+
+def test_errors_are_one_line(tmp_path, crops, capsys):
+    shutil.rmtree(crops / "P_3")
+    (tmp_path / "manifest.csv").write_text("key,shard,source,identity,split\n1,none.tar,own,ann,heldout\n")
+    (tmp_path / "file").write_text("{}")
+    file, cache = str(tmp_path / "file"), ["--cache", str(tmp_path / "cache")]
+    cases = [
+        (["lfw", str(crops), "--aligned", *cache], "P_3_0001.jpg: No such file"),
+        (["lfw", str(crops), *cache, "-o", file], f"{file}: cannot be made a folder"),
+        (["pack", str(tmp_path / "none.bin"), *cache], "none.bin: No such file"),
+        (["heldout", str(tmp_path), *cache], "none.tar: cannot be read (No such file"),
+        (["megaface", str(tmp_path / "none.json"), "a", file, "b"], "none.json: No such file"),
+        (["megaface", file, "a", file, "b"], f"{file}: no list of the MegaFace kit"),
+    ]
+    for arguments, expected in cases:
+        assert main(arguments) == 2, arguments
+        error = capsys.readouterr().err
+        assert expected in error
+        assert error.count("\n") == 1, error
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("accuracy", "scipy"), ("latency", "onnx"), ("soak", "psutil")]
+)
+def test_a_missing_package_is_one_line(module, package):
+    code = (
+        f"import runpy, sys; sys.modules[{package!r}] = None; "
+        f"runpy.run_module('benchmarks.{module}', run_name='__main__', alter_sys=True)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'.[benchmarks]'" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def _png(pixels):

@@ -77,7 +77,7 @@ def test_bootstrap_interval_holds_the_truth_and_shrinks_with_more_people(scores)
     assert point.tar_low < point.tar < point.tar_high
     few = scores.left < 90
     part = Scores(scores.score[few], scores.same[few], scores.left[few], scores.right[few])
-    [narrow], [wide] = (metrics.bootstrap_tar(s, (0.05,)) for s in (scores, part))
+    [narrow], [wide] = (metrics.bootstrap(s, (0.05,)) for s in (scores, part))
     assert narrow[1] - narrow[0] < wide[1] - wide[0]
 
 
@@ -98,3 +98,16 @@ def test_rates_by_group(scores):
     assert rates["none"]["fmr"] is None
     assert rates["even"]["fmr"] == pytest.approx((scores.score[inside & ~scores.same] >= 0.3).mean())
     assert rates["even"]["fnmr"] == pytest.approx((scores.score[inside & scores.same] < 0.3).mean())
+
+
+def test_the_false_match_rates_bound_counts_people_and_not_pairs():
+    """Two people whose 180 pairs all match are one mistake, not 180."""
+    rng = np.random.default_rng(3)
+    left, right = rng.integers(0, 60, 20_000), rng.integers(60, 120, 20_000)
+    score = rng.uniform(-1, 0, 20_000)
+    left[:180], right[:180], score[:180] = 0, 60, 1.0
+    same = np.zeros(20_000, bool)
+    same[-10:], score[-10:], right[-10:] = True, 0.5, left[-10:]
+    [point] = metrics.operating_points(Scores(score, same, left, right), (0.01,))
+    assert point.false_matches / point.impostor_pairs == pytest.approx(0.01, rel=0.02)
+    assert point.fmr_upper > 2 * metrics.upper_bound(point.false_matches, point.impostor_pairs)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from benchmarks.accuracy import metrics
 from benchmarks.accuracy.protocols import agedb, cfp, cross_lfw, heldout, ijb, lfw, megaface, packs
 from pocketface.errors import InputError
 
@@ -39,6 +40,10 @@ def test_lfw_refuses_a_cut_list(tmp_path):
         lfw.load(tmp_path)
     with pytest.raises(InputError, match="root folder"):
         lfw.load(tmp_path / "elsewhere")
+    for first in ("", "<html>"):
+        (tmp_path / "pairs.txt").write_text(first)
+        with pytest.raises(InputError, match=r"pairs\.txt: its first line"):
+            lfw.load(tmp_path)
 
 
 def test_official_lfw(lfw):
@@ -218,6 +223,17 @@ def test_ijb(tmp_path):
     assert scores.same.tolist() == [True, False, False]
 
 
+def every_pair(data):
+    """All scores of MegaFace at once, which only a few features allow."""
+    a, b = np.triu_indices(len(data.probes), 1)
+    mates = data.person[a] == data.person[b]
+    genuine = np.einsum("ij,ij->i", data.probes[a[mates]], data.probes[b[mates]])
+    impostor = (data.probes @ data.distractors.T).ravel()
+    nobody = np.zeros(len(genuine) + len(impostor), np.int64)
+    same = np.repeat([True, False], [len(genuine), len(impostor)])
+    return metrics.Scores(np.concatenate([genuine, impostor]).astype(np.float64), same, nobody, nobody)
+
+
 def test_megaface(tmp_path):
     random = np.random.default_rng(0)
     centres = random.normal(size=(3, 16))
@@ -242,9 +258,28 @@ def test_megaface(tmp_path):
     )
     # 6 ordered pairs of Brody found, both of Baldwin lost to the twin
     assert megaface.rank_one(data) == pytest.approx(6 / 8)
-    scores = megaface.verification(data)
-    assert (scores.same.sum(), (~scores.same).sum()) == (4, 5 * 51)
+    found = megaface.verification(data)
+    assert (found.genuine_pairs, found.impostor_pairs) == (4, 5 * 51)
+    scores = every_pair(data)
     assert scores.score[~scores.same].max() == pytest.approx(1, abs=1e-6)
+    assert found == metrics.summarise(scores, replicates=0)
+
+
+@pytest.mark.parametrize(("noise", "eer_is_kept"), [(3, True), (12, False)])
+def test_megaface_in_blocks_gives_the_figures_of_all_pairs(monkeypatch, noise, eer_is_kept):
+    random = np.random.default_rng(1)
+    centres = random.integers(-8, 9, (10, 16)).repeat(4, axis=0)
+    # Eighths: their products are exact in any order, and many scores are equal.
+    probes = (centres + random.integers(-noise, noise + 1, centres.shape)).astype(np.float32) / 8
+    others = random.integers(-8, 9, (500, 16)).astype(np.float32) / 8
+    data = megaface.Features(probes, np.arange(40) // 4, others)
+    monkeypatch.setattr(megaface, "_KEPT", 0)
+    monkeypatch.setattr(megaface, "_BLOCK", 64)
+    found, whole = megaface.verification(data), metrics.summarise(every_pair(data), replicates=0)
+    assert found.points == whole.points
+    assert found.auc == whole.auc
+    assert (found.eer == whole.eer) == eer_is_kept  # above FMR 0.1 it needs more scores than are kept
+    assert np.isnan(found.eer) != eer_is_kept
 
 
 def test_megaface_refuses_other_files(tmp_path):

@@ -78,6 +78,26 @@ def test_photo_sorter(people, photos, tmp_path, monkeypatch, capsys):
     assert (source / "broken.jpg").exists()
 
 
+def test_photo_sorter_again_into_its_own_source(people, photos, tmp_path, monkeypatch, capsys):
+    source = tmp_path / "holiday"
+    target = source / "sorted"
+    source.mkdir()
+    shutil.copy(photos / "eileen-collins-second-take.jpg", source / "a.jpg")
+    for _ in range(2):
+        assert run(monkeypatch, capsys, "photo_sorter", people, source, target) == "eileen: 1\n"
+    (source / "day").mkdir()
+    shutil.copy(photos / "grace-hopper.jpg", source / "day" / "a.jpg")
+    run(monkeypatch, capsys, "photo_sorter", people, source, target)
+    assert {str(path.relative_to(target)) for path in target.rglob("*.jpg")} == {
+        "eileen/a.jpg",
+        "grace/a.jpg",
+    }
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, capsys, "photo_sorter", people, source, source)
+    assert stopped.value.code == 2
+    assert "the photos lie in it" in capsys.readouterr().err
+
+
 @pytest.fixture
 def client(environment):
     pytest.importorskip("slowapi")
@@ -101,6 +121,9 @@ def test_verification_service(client, photos):
     answer = send(client, first, photos / "no-face.jpg")
     assert answer.status_code == 422
     assert "no face" in answer.json()["detail"]
+    answer = client.post("/verify?fmr=1e-9", files={"a": first.read_bytes(), "b": second.read_bytes()})
+    assert answer.status_code == 422
+    assert "FMR 1e-09" in answer.json()["detail"]
 
 
 def test_verification_service_limits(client, photos):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import torch
 from graph_runs import settle
 from PIL import Image
 
+from export import release
 from export.__main__ import main
 from export.contract import RECALL, read_contract
 from export.lfw import lfw_accuracy
@@ -128,6 +131,31 @@ def test_lfw_accuracy_in_the_card(tmp_path, plain_rectified, lfw, monkeypatch):
         lfw_accuracy(from_file(tmp_path / "out" / "net.fp32.onnx"), tmp_path)
 
 
+@pytest.mark.parametrize(("people", "rates"), [(3, []), (14, [0.01])])
+def test_few_heldout_faces_support_few_thresholds(tmp_path, plain_rectified, faces, capsys, people, rates):
+    """Two faces a person: 12 impostor pairs, then 364."""
+    random = np.random.default_rng(0)
+    rows = ["key,shard,source,identity,split"]
+    with tarfile.open(tmp_path / "faces.tar", "w") as tar:
+        for index in range(2 * people):
+            noise = random.normal(0, 30, faces[0].shape)
+            pixels = np.clip(faces[index // 2 % len(faces)] + noise, 0, 255).astype(np.uint8)
+            stream = io.BytesIO()
+            Image.fromarray(pixels).resize((128, 128)).save(stream, "PNG")
+            entry = tarfile.TarInfo(f"{index}.png")
+            entry.size = stream.tell()
+            stream.seek(0)
+            tar.addfile(entry, stream)
+            rows.append(f"{index},faces.tar,own,p{index // 2},heldout")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    arguments = [str(plain_rectified), "--out", str(tmp_path / "out"), "--only", "onnx-fp32"]
+    assert main([*arguments, "--name", "net", "--heldout", str(tmp_path)]) == 0
+    card = from_file(tmp_path / "out" / "net.fp32.onnx").card
+    assert [threshold.fmr for threshold in card.thresholds] == rates
+    said = f"no thresholds: {tmp_path} has too few impostor pairs" in capsys.readouterr().out
+    assert said == (not rates)
+
+
 def test_check(exported, capsys, tmp_path):
     assert main(["check", str(exported), "--json", str(tmp_path / "figures.json")]) == 0
     rows = {row["file"]: row for row in json.loads((tmp_path / "figures.json").read_text())}
@@ -213,10 +241,41 @@ def test_optimize(tmp_path, plain, capsys):
     assert not any(node.op_type == "PRelu" for node in onnx.load(tmp_path / "fast.onnx").graph.node)
 
 
-def test_errors_are_one_line(tmp_path, plain, capsys):
+def test_optimize_takes_detectors_of_any_size(tmp_path):
+    """Their inputs are multiples of 32."""
+    graph = Path(__file__).resolve().parents[2] / "models" / "facedet.fp32.onnx"
+    assert main(["optimize", str(graph), "-o", str(tmp_path / "fast.onnx")]) == 0
+    assert (tmp_path / "fast.onnx").is_file()
+
+
+def test_nothing_to_release(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["release", str(tmp_path / "none"), "--faces", "f", "--scenes", "s"])
+    assert release.main() == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'none'}: nothing to release" in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_package_is_one_line(tmp_path, plain):
+    code = "import sys; sys.modules['flatbuffers'] = None; from export.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(plain), "--out", str(tmp_path)],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "'.[export]'" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_errors_are_one_line(tmp_path, plain, small, capsys):
     (tmp_path / "page.onnx").write_text("<html>")
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "odd.json").write_text('{"licence": {}}')
+    (tmp_path / "detect.json").write_text('{"task": "detect"}')
+    torch.save(small.state_dict(), tmp_path / "net.pth")
     shutil.copy(plain, tmp_path / "net.onnx")
     net, out = str(tmp_path / "net.onnx"), ["--out", str(tmp_path / "out")]
     cases = [
@@ -230,6 +289,11 @@ def test_errors_are_one_line(tmp_path, plain, capsys):
         ([net, *out, "--calibration", str(tmp_path / "none")], "expected a folder"),
         ([net, *out, "--card-info", str(tmp_path / "bad.json")], "cannot be read as JSON"),
         ([net, *out, "--card-info", str(tmp_path / "odd.json")], "unknown field 'licence'"),
+        ([str(tmp_path / "net.pth"), *out, "--genotype", "nope"], "'nope' is neither a file nor one of"),
+        ([net, "--out", str(tmp_path / "bad.json")], "bad.json: cannot be made a folder"),
+        ([net, *out, "--card-info", str(tmp_path / "detect.json"), "--size", "300"], "a multiple of 32"),
+        ([net, *out, "--card-info", str(tmp_path / "detect.json")], "net.onnx: the graph does not run on 3x"),
+        (["optimize", net, "-o", str(tmp_path)], f"{tmp_path}: "),
     ]
     for arguments, expected in cases:
         assert main(arguments) == 2, arguments

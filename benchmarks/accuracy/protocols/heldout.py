@@ -28,6 +28,9 @@ def load(root: Path, split: str = "heldout") -> Pairs:
     Args:
         root: folder with the manifest and the shards.
         split: the manifest's name of the split.
+
+    Raises:
+        InputError: the manifest, a shard or a picture is missing or damaged.
     """
     manifest = root / "manifest.csv"
     if not manifest.is_file():
@@ -36,12 +39,16 @@ def load(root: Path, split: str = "heldout") -> Pairs:
         rows = {row["key"]: row for row in csv.DictReader(file) if row["split"] == split}
     data: dict[str, bytes] = {}
     for shard in sorted({row["shard"] for row in rows.values()}):
-        with tarfile.open(root / shard) as tar:
-            for member in tar:
-                key = member.name.rsplit(".", 1)[0]
-                stream = tar.extractfile(member) if key in rows else None
-                if stream is not None:
-                    data[key] = stream.read()
+        try:
+            with tarfile.open(root / shard) as tar:
+                for member in tar:
+                    key = member.name.rsplit(".", 1)[0]
+                    stream = tar.extractfile(member) if key in rows else None
+                    if stream is not None:
+                        data[key] = stream.read()
+        except (OSError, tarfile.TarError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise InputError(f"{root / shard}: cannot be read ({why}), but the manifest names it") from None
     missing = sorted(rows.keys() - data.keys())
     if missing or not rows:
         raise InputError(f"{manifest}: {len(missing)} of {len(rows)} pictures are in no shard")

@@ -22,9 +22,12 @@ def load(root: Path, *, aligned: bool = False) -> Pairs:
         aligned: the pictures are 112x112 crops on the ArcFace template under the same names.
     """
     pairs = PairList()
-    header, *rows = lines_of(root / "pairs.txt")
+    header, *rows = lines_of(root / "pairs.txt") or [""]
     folder = root / "lfw" if (root / "lfw").is_dir() else root
-    folds, size = (int(field) for field in [*header.split(), "300"][:2])
+    try:
+        folds, size = (int(field) for field in [*header.split(), "300"][:2])
+    except ValueError:
+        raise InputError(f"{root / 'pairs.txt'}: its first line {header!r} is no number of folds") from None
     if len(rows) != folds * size * 2:
         raise InputError(
             f"{root / 'pairs.txt'}: {len(rows)} pairs, but its first line says {2 * folds * size}"

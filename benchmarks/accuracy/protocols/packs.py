@@ -84,8 +84,12 @@ def load(file: Path) -> Pairs:
     Raises:
         InputError: the file is not such a pack, or asks for more than lists, bytes and truth values.
     """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; expected an InsightFace .bin pack") from None
     # Packs written by Python 2 hold the JPEGs as str: keep them as bytes.
-    reader = _Reader(io.BytesIO(file.read_bytes()), encoding="bytes")
+    reader = _Reader(io.BytesIO(data), encoding="bytes")
     try:
         content = reader.load()
         jpegs, labels = content

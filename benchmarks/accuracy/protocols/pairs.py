@@ -89,10 +89,19 @@ class Pairs:
         return np.where(code[self.left] == code[self.right], code[self.left], np.int16(-1))
 
     def digest(self) -> str:
-        """Names the pictures in the cache: their names and sizes, not the pairs."""
+        """Names the pictures in the cache: their names and sizes, not the pairs.
+
+        Raises:
+            InputError: a picture is missing.
+        """
         state = hashlib.sha256()
         for p in self.pictures:
-            size = len(p.source) if isinstance(p.source, bytes) else p.source.stat().st_size
+            try:
+                size = len(p.source) if isinstance(p.source, bytes) else p.source.stat().st_size
+            except OSError as error:
+                raise InputError(
+                    f"{error.filename}: {error.strerror}, but {self.name}'s list names it"
+                ) from None
             state.update(f"{p.name}\0{size}\0{p.margin}\n".encode())
         return state.hexdigest()[:16]
 
