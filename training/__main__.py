@@ -8,8 +8,12 @@ import importlib.util
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from pocketface.errors import InputError, PocketfaceError
+from training.arguments import count, minutes
 
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
@@ -25,7 +29,7 @@ def keep_memory() -> None:
         os.execve(sys.executable, arguments, {**os.environ, **MALLOC})
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("recipe")
@@ -33,27 +37,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, help="folder of the teachers' weights")
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--genotype", help="name or JSON file of other cells than the recipe's")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many, to resume")
-    parser.add_argument("--budget-minutes", type=float, help="the whole run, over the recipe's")
-    parser.add_argument("--samples", type=int, help="the whole run in samples, over the recipe's")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--minutes", type=minutes, default=1e9, help="stop after so many, to resume")
+    parser.add_argument("--budget-minutes", type=minutes, help="the whole run, over the recipe's")
+    parser.add_argument("--samples", type=count, help="the whole run in samples, over the recipe's")
+    parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--halves", action="store_true", help="two threads, half a batch each")
     parser.add_argument("--helper-nice", type=int, default=0, help="priority of data and teacher")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--evaluate", action="store_true", help="only evaluate what is there")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def fail(message: str) -> int:
-    """Say what is wrong in one line."""
-    print(f"training: {message}", file=sys.stderr)
-    return 2
-
-
-def main() -> int:
-    """Train and evaluate; 2 with one line on bad input."""
-    keep_memory()
-    arguments = parse()
+def run(arguments: argparse.Namespace) -> None:
+    """Train and evaluate as the command line says."""
     import torch
     from tqdm import tqdm
 
@@ -62,7 +58,8 @@ def main() -> int:
     from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
     from training.recipes import RECIPES
-    from training.release import evaluate
+    from training.release import comparable, evaluate
+    from training.resume import cut
     from training.shards import read_faces
     from training.teachers import TEACHERS, Teacher, Teaches, build
     from training.trainer import Trainer
@@ -70,25 +67,20 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        return fail("--device cuda: PyTorch sees no GPU here")
+        raise InputError("--device cuda: PyTorch sees no GPU here")
     if arguments.recipe not in RECIPES:
-        return fail(f"no recipe {arguments.recipe!r}; there are {', '.join(sorted(RECIPES))}")
+        raise InputError(f"no recipe {arguments.recipe!r}; there are {', '.join(sorted(RECIPES))}")
     recipe = RECIPES[arguments.recipe]
     if arguments.genotype:
-        try:
-            load_genotype(arguments.genotype)
-        except ValueError as error:
-            return fail(str(error))
+        load_genotype(arguments.genotype)
         recipe = replace(recipe, genotype=arguments.genotype)
-    if arguments.budget_minutes:
+    if arguments.budget_minutes is not None:
         recipe = replace(recipe, minutes=arguments.budget_minutes, samples=0)
-    if arguments.samples:
+    if arguments.samples is not None:
         recipe = replace(recipe, samples=arguments.samples, minutes=0)
     shared = Path(__file__).resolve().parents[2] / "shared"
     folders = arguments.faces or [shared / "data" / "faces"]
-    for folder in folders:
-        if not (folder / "manifest.csv").is_file():
-            return fail(f"{folder}: no manifest.csv; python -m training.prepare makes shards of faces")
+    judged = comparable(read_faces(folders, "heldout"))
     out = arguments.out or Path("runs") / recipe.name
     out.mkdir(parents=True, exist_ok=True)
     teacher: Teaches | None = None
@@ -100,26 +92,26 @@ def main() -> int:
         teacher = Teacher(spec, graph)
     elif recipe.teacher:
         own = RECIPES[recipe.teacher]
-        teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages)
+        teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages, arguments.device)
     if arguments.evaluate:
         print(evaluate(recipe, out, folders, teacher))
-        return 0
+        return
 
     faces = read_faces(folders, "train")
-    try:
-        trainer = Trainer(recipe, faces, teacher, out, arguments.device, arguments.halves)
-    except ValueError as error:
-        return fail(str(error))
+    trainer = Trainer(recipe, faces, teacher, out, arguments.device, arguments.halves)
     seconds = 60 * arguments.minutes
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)
+    if not judged:
+        print("--faces: no held-out pictures of people, so the figures are left out", flush=True)
     if trainer.samples < recipe.cell_by_cell:
         models, start = arguments.models or shared / "models", time.monotonic()
         for row in begin(trainer, faces, TEACHERS[recipe.teacher], models, seconds):
             print(" ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
         seconds -= time.monotonic() - start
         if trainer.samples < recipe.cell_by_cell or seconds <= 0:
-            return 0
+            return
     log = out / "log.csv"
+    cut(log, "samples", trainer.samples)
     header = columns(log)
     bar = tqdm(initial=trainer.samples, total=recipe.samples or None, unit=" faces", disable=None)
     shown, began, first = time.monotonic(), time.monotonic(), trainer.samples
@@ -146,8 +138,18 @@ def main() -> int:
         draw(log, log.with_suffix(".png"))
     if trainer.progress >= 1:
         print(evaluate(recipe, out, folders, teacher))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train and evaluate; 2 with one line on bad input."""
+    try:
+        run(parse(arguments))
+    except (PocketfaceError, ValueError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
+    keep_memory()
     sys.exit(main())

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from training import kernels, losses
 from training.networks import RectifiedPocketNet
 from training.networks.rectified import RectifiedCell
+from training.resume import read_state, restoring, same_settings
 from training.shards import Face
 from training.teachers import Teacher, TeacherSpec, build
-from training.trainer import CHECKPOINT_SECONDS, Batches, Trainer, make_optimisers
+from training.trainer import CHECKPOINT_SECONDS, Batches, Trainer, make_optimisers, settings
 
 PULL = 0.3
 """Weight of the distance that pulls a code to the student's output."""
@@ -87,11 +88,13 @@ class Beginning:
         self.optimisers = make_optimisers(trainer.recipe.optimiser, list(self.model.parameters()))
         self.samples = 0
         if self.checkpoint.is_file():
-            state = torch.load(self.checkpoint, map_location=trainer.device, weights_only=True)
-            self.model.load_state_dict(state["model"])
-            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-                optimiser.load_state_dict(saved)
-            self.samples = state["samples"]
+            state = read_state(self.checkpoint)
+            same_settings(self.checkpoint, state.get("recipe", {}), settings(trainer.recipe))
+            with restoring(self.checkpoint):
+                self.model.load_state_dict(state["model"])
+                for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                    optimiser.load_state_dict(saved)
+                self.samples = state["samples"]
         else:
             self.model.hints.calibrate([m.to(trainer.device) for m in batches.make(0, 64).maps])
 
@@ -105,6 +108,7 @@ class Beginning:
         temporary = self.checkpoint.with_suffix(".tmp")
         torch.save(
             {
+                "recipe": settings(self.trainer.recipe),
                 "model": self.model.state_dict(),
                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                 "samples": self.samples,

@@ -12,6 +12,15 @@ from torch import Tensor, nn
 from training.kernels import pointwise
 
 
+def cosines(embeddings: Tensor, centres: Tensor) -> Tensor:
+    """Float32 `(n, people)` of embeddings `(n, d)` and centres `(people, d)`, under autocast as well.
+
+    In bf16 cosines near one are one, where the angle's gradient is infinite.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return F.linear(F.normalize(embeddings.float()), F.normalize(centres.float()))
+
+
 class ArcFace(nn.Module):
     """Additive angular margin (Deng et al. 2019): cross entropy of `s cos(theta + m at the label)`.
 
@@ -25,7 +34,7 @@ class ArcFace(nn.Module):
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """Float32 `(n, people)`: cosine of each embedding with each person's centre."""
-        return F.linear(F.normalize(embeddings), F.normalize(self.weight))
+        return cosines(embeddings, self.weight)
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Scaled cosines with the margin at the label; labels int64 `(n,)`, negative for unknown."""

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pocketface.errors import InputError
 from training.recipes import Recipe
+from training.resume import read_state, restoring
 from training.students import build_student, to_input
 from training.teachers import TeacherSpec
 
@@ -18,17 +20,19 @@ class OwnTeacher:
     """The network of another recipe, with the weights that its run left in `folder`.
 
     With `in_turn` the stage of the student's own progress teaches (multi-step distillation), else
-    the last.
+    the last. Raises InputError where the run left none.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, in_turn: bool) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, in_turn: bool, device: str = "cpu") -> None:
         self.spec = TeacherSpec(recipe.name, "", "as its pictures", (127.5,) * 3, (127.5,) * 3, (), ())
         self.stages = sorted(folder.glob("stage-*.pth"))
         if not self.stages:
-            raise FileNotFoundError(f"no stage-*.pth in {folder}: train {recipe.name} first")
+            raise InputError(f"no stage-*.pth in {folder}: train {recipe.name} first")
         if not in_turn:
             self.stages = self.stages[-1:]
-        self.network = build_student(recipe).eval()
+        self.device = torch.device(device)
+        self.network = build_student(recipe).eval().to(self.device)
+        self.weights = self.stages[0]
         self.current = -1
         self.head: Tensor = torch.zeros(0)
         self.select(0.0)
@@ -37,15 +41,17 @@ class OwnTeacher:
         """Take the weights of the stage that ends at or after `progress`, 0 to 1."""
         index = min(int(progress * len(self.stages)), len(self.stages) - 1)
         if index != self.current:
-            state = torch.load(self.stages[index], map_location="cpu", weights_only=True)
-            self.head = state.pop("arcface.weight")
-            self.network.load_state_dict(state)
+            self.weights = self.stages[index]
+            state = read_state(self.weights)
+            with restoring(self.weights):
+                self.head = state.pop("arcface.weight")
+                self.network.load_state_dict(state)
             self.current = index
 
     @torch.inference_mode()
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings `(n, d)`, not normalised, of uint8 `(n, 112, 112, 3)`, RGB."""
-        result: NDArray[np.float32] = self.network(to_input(crops)).numpy()
+        result: NDArray[np.float32] = self.network(to_input(crops).to(self.device)).cpu().numpy()
         return result
 
     def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

@@ -17,8 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pocketface.errors import InputError
+
 SIZE = 128
 """Pixels of a side of a stored face."""
+
+COLUMNS = {"key", "shard", "source", "identity", "split"}
+"""Of a manifest, those that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,10 @@ class Face:
 
     def decode(self) -> Image.Image:
         """The picture, RGB, 128x128."""
-        image = Image.open(io.BytesIO(self.encoded)).convert("RGB")
+        try:
+            image = Image.open(io.BytesIO(self.encoded)).convert("RGB")
+        except (OSError, SyntaxError) as error:
+            raise InputError(f"{self.key}: damaged picture") from error
         if image.size != (SIZE, SIZE):
             raise ValueError(f"{self.key}: expected {SIZE}x{SIZE}, got {image.size}")
         return image
@@ -41,25 +49,35 @@ class Face:
 def read_faces(folders: Iterable[Path], split: str) -> list[Face]:
     """All faces of a split, in the order of folders and shards; a shard not there yet is skipped.
 
-    A key that an earlier folder had already is dropped, so that overlapping folders do no harm.
+    A key that an earlier folder had already is dropped, so that overlapping folders do no harm. Raises
+    InputError where a folder has no manifest or a shard is damaged.
     """
     faces: list[Face] = []
     seen: set[str] = set()
     for folder in folders:
-        with open(folder / "manifest.csv", encoding="utf-8", newline="") as stream:
-            rows = {row["key"]: row for row in csv.DictReader(stream) if row["split"] == split}
+        manifest = folder / "manifest.csv"
+        if not manifest.is_file():
+            raise InputError(f"{folder}: no manifest.csv; python -m training.prepare makes shards of faces")
+        with open(manifest, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if COLUMNS - set(reader.fieldnames or ()):
+                raise InputError(f"{manifest}: expected the columns {', '.join(sorted(COLUMNS))}")
+            rows = {row["key"]: row for row in reader if row["split"] == split}
         for shard in sorted({row["shard"] for row in rows.values()}):
             if not (folder / shard).is_file():
                 continue
-            with tarfile.open(folder / shard) as archive:
-                for member in archive:
-                    key = PurePosixPath(member.name).stem
-                    content = archive.extractfile(member) if member.isfile() else None
-                    if content is None or key not in rows or key in seen:
-                        continue
-                    seen.add(key)
-                    row = rows[key]
-                    faces.append(Face(key, row["identity"], row["source"], content.read()))
+            try:
+                with tarfile.open(folder / shard) as archive:
+                    for member in archive:
+                        key = PurePosixPath(member.name).stem
+                        content = archive.extractfile(member) if member.isfile() else None
+                        if content is None or key not in rows or key in seen:
+                            continue
+                        seen.add(key)
+                        row = rows[key]
+                        faces.append(Face(key, row["identity"], row["source"], content.read()))
+            except tarfile.TarError as error:
+                raise InputError(f"{folder / shard}: damaged shard: {error}") from error
     return faces
 
 

@@ -7,6 +7,7 @@ loaded into a student.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Protocol
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pocketface.errors import InputError, ModelError
 from training.networks import PocketNet, pocketnet
+from training.resume import read_state, restoring
+from training.session import one_thread
 
 
 @dataclass(frozen=True)
@@ -149,21 +153,34 @@ def expose(source: Path, outputs: Sequence[str], path: Path) -> None:
 
 
 def build(spec: TeacherSpec, models: Path, path: Path) -> None:
-    """Make the teacher's graph from the reference files in `models`."""
+    """Make the teacher's graph from the reference files in `models`, complete or absent.
+
+    Raises InputError where they are missing or damaged.
+    """
     source = models / spec.file
+    if not source.is_file():
+        raise InputError(f"{source} is missing: --models is the folder of the teachers' weights")
+    part = path.with_suffix(".part.onnx")
     if source.suffix == ".onnx":
-        expose(source, [str(name) for name in spec.hints], path)
-        return
-    network = pocketnet("s128")
-    network.load_state_dict(torch.load(source, map_location="cpu", weights_only=True), strict=True)
-    export_pocketnet(network, [int(cell) for cell in spec.hints], path)
+        try:
+            expose(source, [str(name) for name in spec.hints], part)
+            one_thread(part)
+        except (DecodeError, IndexError, ModelError) as error:
+            raise InputError(f"{source}: damaged, or not the graph of the teacher {spec.name!r}") from error
+    else:
+        network = pocketnet("s128")
+        with restoring(source):
+            network.load_state_dict(read_state(source), strict=True)
+        export_pocketnet(network, [int(cell) for cell in spec.hints], part)
+    os.replace(part, path)
 
 
 class Teaches(Protocol):
-    """What a run asks of a teacher; `head` holds its ArcFace centres, or nothing."""
+    """What a run asks of a teacher; `head` holds its ArcFace centres, or nothing; `weights` is its file."""
 
     spec: TeacherSpec
     head: Tensor
+    weights: Path
 
     def select(self, progress: float) -> None:
         """Turn to the weights for the student's progress, 0 to 1."""
@@ -181,11 +198,8 @@ class Teacher:
     head = torch.zeros(0)
 
     def __init__(self, spec: TeacherSpec, graph: Path) -> None:
-        self.spec = spec
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # else it says of each graph that a constant was removed
-        self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self.spec, self.weights = spec, graph
+        self._session = one_thread(graph)
         self._input = self._session.get_inputs()[0].name
         self._mean = np.asarray(spec.mean, np.float32)
         self._deviation = np.asarray(spec.deviation, np.float32)

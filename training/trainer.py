@@ -13,28 +13,37 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pocketface.errors import InputError
 from training import kernels, losses
 from training.augment import views
 from training.halves import Halves
 from training.muon import Muon, is_matrix
-from training.networks import RectifiedPocketNet
+from training.networks import RectifiedPocketNet, load_genotype
 from training.recipes import Recipe
 from training.recipes.recipe import Optimiser
+from training.resume import read_state, restoring, same_settings
 from training.shards import Face
 from training.students import build_student, to_input
 from training.teachers import Teaches
 
 CHECKPOINT_SECONDS = 50.0
 AVERAGE_EVERY = 4
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What a run must keep when it goes on: all of its recipe but length and size of batches."""
+    kept = asdict(recipe)
+    for name in ("minutes", "samples", "batches"):
+        del kept[name]
+    return {**kept, "genotype": load_genotype(recipe.genotype).to_json()}
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Batches:
 
     def __init__(self, recipe: Recipe, faces: Sequence[Face], teacher: Teaches | None) -> None:
         if not faces:
-            raise ValueError("no faces to train on")
+            raise InputError("no faces to train on")
         self.recipe, self.teacher = recipe, teacher
         self.faces = faces[: recipe.faces] if recipe.faces else faces
         people = sorted({face.identity for face in self.faces if face.identity})
@@ -112,9 +121,10 @@ class Batches:
         stop = threading.Event()
 
         def produce() -> None:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
             sample = first
             try:
+                with contextlib.suppress(OSError):  # a higher priority wants a right
+                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
                 while not stop.is_set():
                     size = self.recipe.batch_at(sample)
                     ahead.put(self.make(sample, size))
@@ -166,7 +176,10 @@ class Trainer:
         device: str = "cpu",
         halves: bool = False,
     ) -> None:
-        """With `halves` two threads take half of each batch, see `training.halves`."""
+        """With `halves` two threads take half of each batch, see `training.halves`.
+
+        Raises InputError where the faces do not serve the recipe, or the checkpoint is of another one.
+        """
         self.recipe, self.out, self.device = recipe, out, torch.device(device)
         self.batches = Batches(recipe, faces, teacher)
         self.network = build_student(recipe).to(self.device)
@@ -176,14 +189,19 @@ class Trainer:
         self.halves: Halves | None = None
         if halves:
             if not self.quick or not isinstance(self.network, RectifiedPocketNet):
-                raise ValueError("halves are for the rectified network on a CPU with g++")
+                raise InputError("--halves is for the rectified network on a CPU with g++")
             self.halves = Halves(self.network, recipe.student_hints)
         channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
         self.hints = losses.Hints(
             channels, teacher.spec.hint_channels[-len(channels) :] if teacher and channels else []
         ).to(self.device)
+        if recipe.losses.arcface and len(self.batches.label) < 2:
+            raise InputError(
+                f"{recipe.name} learns people apart: the faces' manifest.csv must name at least two in the "
+                f"column identity, got {len(self.batches.label)} (python -m training.prepare --people)"
+            )
         # More faces may come between two parts of a run; without labels nothing depends on them.
-        self.people = max(1, len(self.batches.label)) if recipe.losses.arcface else 1
+        self.people = len(self.batches.label) if recipe.losses.arcface else 1
         self.arcface = losses.ArcFace(128, self.people).to(self.device)
         centres = list(self.arcface.parameters()) if recipe.losses.arcface else []
         trained = [*self.network.parameters(), *self.hints.parameters()]
@@ -238,6 +256,7 @@ class Trainer:
     def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         weights = self.recipe.losses
         *maps, embedding = self._stages(batch.images)
+        embedding = embedding.float()  # under autocast it is bf16
         terms: dict[str, Tensor] = {}
         total = embedding.new_zeros(())
         if batch.maps:
@@ -259,7 +278,7 @@ class Trainer:
             terms["arcface"] = margin.detach()
             total = total + weights.arcface * margin
         if weights.classification:
-            cosines = F.normalize(batch.embeddings) @ F.normalize(batch.head).T
+            cosines = losses.cosines(batch.embeddings, batch.head)
             total = total + weights.classification * losses.classification(
                 self.arcface.scale * self.arcface.cosines(embedding),
                 self.arcface.scale * cosines,
@@ -298,12 +317,19 @@ class Trainer:
         torch._foreach_lerp_([self.average[k] for k in floats], [state[k] for k in floats], 1 - decay)
 
     def run(self, seconds: float, niceness: int = 0) -> Iterator[dict[str, float]]:
-        """Steps until the budget or `seconds` are spent; yields a row of the log each step."""
-        began = saved = last = time.monotonic()
+        """Steps until the budget or `seconds` are spent; yields a row of the log each step.
+
+        The time of the first step is not counted, for on a GPU it compiles.
+        """
+        if self.progress >= 1:
+            return
+        began = saved = time.monotonic()
+        last: float | None = None
+        stage = self._stage()
         for batch in self.batches.stream(self.samples, niceness):
             terms = self.step(batch)
             now = time.monotonic()
-            self.seconds += now - last
+            self.seconds += now - last if last else 0.0
             last = now
             self.batches.progress = self.progress
             yield {
@@ -312,7 +338,9 @@ class Trainer:
                 "rate": self.rate_factor(),
                 **{name: float(value) for name, value in terms.items()},
             }
-            self._keep_stage()
+            if self._stage() != stage:
+                stage = self._stage()
+                self._keep_stage(stage)
             done = self.progress >= 1 or now - began >= seconds
             if done or now - saved >= CHECKPOINT_SECONDS:
                 self.save()
@@ -320,20 +348,23 @@ class Trainer:
             if done:
                 return
 
-    def _keep_stage(self) -> None:
-        """Write the averaged weights when a stage has ended, for students of this network."""
-        number = int(self.progress * self.recipe.stages)
+    def _stage(self) -> int:
+        """How many stages have ended."""
+        return int(self.progress * self.recipe.stages)
+
+    def _keep_stage(self, number: int) -> None:
+        """Write the averaged weights of a stage that has ended, for students of this network."""
         path = self.out / f"stage-{number:03d}.pth"
-        if number and not path.is_file():
-            temporary = path.with_suffix(".tmp")
-            torch.save({**self.average, "arcface.weight": self.arcface.weight.detach()}, temporary)
-            os.replace(temporary, path)
+        temporary = path.with_suffix(".tmp")
+        torch.save({**self.average, "arcface.weight": self.arcface.weight.detach()}, temporary)
+        os.replace(temporary, path)
 
     def save(self) -> None:
         """Write the checkpoint: to a temporary file, then renamed."""
         temporary = self.checkpoint.with_suffix(".tmp")
         torch.save(
             {
+                "recipe": settings(self.recipe),
                 "network": self.network.state_dict(),
                 "average": self.average,
                 "hints": self.hints.state_dict(),
@@ -347,14 +378,16 @@ class Trainer:
         os.replace(temporary, self.checkpoint)
 
     def _load(self) -> None:
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average = state["average"]
-        self.hints.load_state_dict(state["hints"])
-        if self.recipe.losses.arcface:
-            self.arcface.load_state_dict(state["arcface"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.samples, self.steps, self.seconds = state["counts"]
-        torch.set_rng_state(state["rng"].cpu())
+        state = read_state(self.checkpoint)  # on the CPU, where AdamW counts its steps
+        same_settings(self.checkpoint, state.get("recipe", {}), settings(self.recipe))
+        with restoring(self.checkpoint):
+            self.network.load_state_dict(state["network"])
+            self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+            self.hints.load_state_dict(state["hints"])
+            if self.recipe.losses.arcface:
+                self.arcface.load_state_dict(state["arcface"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+            self.samples, self.steps, self.seconds = state["counts"]
+            torch.set_rng_state(state["rng"])
         self.batches.progress = self.progress

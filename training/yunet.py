@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from pocketface.decoders import DECODERS, suppress
+from training.session import one_thread
 
 Array = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
@@ -51,10 +51,7 @@ class Finder:
     """A graph of a kind that `pocketface.decoders` knows, on one thread, at a picture's own scale."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = one_thread(path)
         self._input = self._session.get_inputs()[0].name
         self._names = [o.name for o in self._session.get_outputs()]
         self._kind = kind

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from pocketface import registry
     from pocketface.bench import html, machine, text, timing
     from pocketface.threads import checked_threads, default_threads, usable_cpus
+
     if not args.seconds > 0:
         raise InputError(f"--seconds must be more than 0, not {args.seconds}")
     detector = registry.find(args.detector, task="detect") if args.detector else registry.default("detect")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _NAMESPACE = uuid.UUID("6f1f4a52-6a0e-5f0c-9d43-0d6c0a5f6e11")
 # A passer-by in the background does not make it a picture of several people.
 _BACKGROUND = 0.15
+# Held-out photos that stand upright score less when they are turned (103 of 104), others this much more.
+_TURNED = 0.02
 
 
 def photo_id(person: str, source: Source) -> str:
@@ -62,6 +64,10 @@ def describe(
     quality = assess(image, largest)
     if check_quality and quality.problems:
         raise QualityError(f"{label}: {'; '.join(quality.problems)}")
+    # A face upside down is found as well, with wrong landmarks: its template would resemble nobody.
+    upright = not check_quality or recognizer.detector.rotate
+    if not upright and recognizer.detector.score_turned(image) > largest.det_score + _TURNED:
+        raise QualityError(f"{label}: the photo seems to lie on its side or head; turn it, or use --rotate")
     assert largest.embedding is not None
     return Template(photo_id(person, source), largest.embedding, _name(source), quality.score)
 

@@ -103,6 +103,17 @@ def test_bad_photos_are_refused_with_the_reason_and_nothing_is_stored(gallery, p
     assert "abdullah" not in {person.name for person in gallery.people()}
 
 
+def test_photos_upside_down_are_not_enrolled(gallery, photos):
+    """Their faces are found, with landmarks that make a template of nobody."""
+    photo = photos[PEOPLE[3]][0]
+    for turns in (1, 2, 3):
+        turned = np.ascontiguousarray(np.rot90(pixels(photo), turns)[:, :, ::-1])
+        with pytest.raises((QualityError, NoFaceError)):
+            gallery.enroll("somebody", [turned])
+    with pytest.raises(QualityError, match="on its side or head"):
+        gallery.enroll("somebody", [np.ascontiguousarray(np.rot90(pixels(photo), 2)[:, :, ::-1])])
+
+
 def test_reembedding_with_another_model(gallery, photos, shared):
     from pocketface import FaceRecognizer
 

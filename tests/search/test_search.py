@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from pocketface.errors import InputError
 from training.networks.genotypes import POCKETNET, Genotype
 from training.networks.layout import reduction_cells
 from training.networks.pocketnet import pocketnet
@@ -18,6 +20,7 @@ from training.networks.rectified import RectifiedPocketNet
 from training.search.__main__ import main
 from training.search.bilevel import first_order, second_order
 from training.search.blocks import Blocks, searched
+from training.search.compare import main as compare
 from training.search.derive import derive
 from training.search.faces import Half
 from training.search.latency import CostTable, ExpectedCost, genotype_cost, key, places
@@ -242,6 +245,25 @@ def test_bad_input_is_one_line(arguments, word, tmp_path, capsys):
     error = capsys.readouterr().err
     assert word in error
     assert error.count("\n") == 1
+
+
+def test_a_search_of_other_settings_is_refused_in_a_line(tmp_path):
+    search(toy_search(16), tmp_path, None)
+    search(toy_search(32), tmp_path, None)  # longer
+    other = toy_search(32)
+    other.settings = replace(other.settings, batch=4)
+    with pytest.raises(InputError, match=r"state\.pt: begun with batch 8, not 4"):
+        search(other, tmp_path, None)
+    half = other.halves[0]
+    wide = Search(toy_search(32).settings, (half, half), SuperNet(8, 4, 128, 32, classes=2), table())
+    with pytest.raises(InputError, match=r"state\.pt: of another network"):
+        search(wide, tmp_path, None)
+
+
+def test_a_comparison_without_its_teacher_is_one_line(tmp_path, capsys):
+    arguments = ["pocketnet", "--faces", str(tmp_path), "--teacher", "nope.onnx", "--out", str(tmp_path)]
+    assert compare(arguments) == 2
+    assert "no such graph: nope.onnx" in capsys.readouterr().err
 
 
 def test_a_table_that_is_none_is_refused(tmp_path):

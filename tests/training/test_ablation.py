@@ -34,7 +34,7 @@ def test_a_line_of_the_table(tmp_path):
 def test_all_is_left_of_maps_by_a_student_that_learnt_nothing(shared, tmp_path):
     recipe, spec = ABLATION[0], TEACHERS["open"]
     build(spec, shared / "models", tmp_path / "teacher-open.onnx")
-    faces = sample(shared / "data" / "faces")[:64]
+    faces = sample([shared / "data" / "faces"])[:64]
     maps = Teacher(spec, tmp_path / "teacher-open.onnx")(np.stack([centre(face) for face in faces]))[:-1]
     network = build_student(recipe)
     channels = [m.shape[1] for m in network.stages(torch.zeros(2, 3, 112, 112), recipe.student_hints)[:-1]]

@@ -30,7 +30,7 @@ def test_logits_are_the_published_graphs_scores(inner, shared):
     maps = inner(image)
     session = ort.InferenceSession(str(shared / "models" / "yunet_n_dynamic.onnx"))
     bgr = np.ascontiguousarray(image.flip(1).numpy())
-    for stride, logits in zip(STRIDES, maps[9:], strict=True):
+    for stride, logits in zip(STRIDES, maps[10:], strict=True):
         expected = session.run([f"cls_{stride}", f"obj_{stride}"], {"input": bgr})
         given = logits.sigmoid().flatten(2).numpy()
         for number, scores in enumerate(expected):

@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from pocketface.errors import InputError  # noqa: E402
 from training.detector.__main__ import main  # noqa: E402
 from training.detector.collection import Item, held_out, read, write  # noqa: E402
 from training.detector.drills import Drills, mine  # noqa: E402
@@ -141,6 +142,23 @@ def test_blocks_that_weights_do_not_have_begin_as_identities(tmp_path):
     torch.testing.assert_close(run.network.eval().stages[1][4](x), x)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda known: {"something": torch.zeros(3)},
+        lambda known: known | {"extra": torch.zeros(3)},
+        lambda known: {name: value for name, value in known.items() if name != "stem.0.weight"},
+        lambda known: {k: v for k, v in known.items() if k != "stages.1.4.pointwise.0.weight"},
+        lambda known: known | {"stem.0.weight": torch.zeros(2, 2)},
+        lambda known: [],
+    ],
+)
+def test_a_run_begins_with_nothing_but_weights_of_the_detector(change, tmp_path):
+    torch.save(change(Detector().state_dict()), tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"other\.pth"):
+        Run(tmp_path / "run", Recipe()).start(tmp_path / "other.pth")
+
+
 def test_loss_falls_and_a_run_goes_on_where_it_stopped(items, tmp_path):
     torch.set_num_threads(1)
     run = Run(tmp_path, Recipe(minutes=1000, adam=5e-3))
@@ -176,3 +194,31 @@ def test_bad_input_is_one_line(arguments, capsys):
     error = capsys.readouterr().err
     assert error.startswith("training.detector: no such file or folder: nowhere")
     assert error.count("\n") == 1
+
+
+def test_damaged_packs_and_empty_folders_are_one_line(shared, items, tmp_path, capsys):
+    packs, none, yunet = tmp_path / "packs", tmp_path / "none", shared / "models/yunet_n_dynamic.onnx"
+    for folder in (packs, none):
+        folder.mkdir()
+    write(packs / "pack-000.npz", items)
+    shown = sum(held_out(item.name) for item in items)
+    wrong = tmp_path / "wrong.npz"
+    np.savez(wrong, names=np.zeros(3))
+    out = ["--out", str(tmp_path / "run"), "--minutes", "0.01"]
+    people = [f"people={packs}", "--out", str(tmp_path / "scenes")]
+    evaluate, teacher = ["evaluate", str(yunet)], ["--teacher", str(yunet)]
+    commands = [
+        (["train", str(none), *out], "no pack-"),
+        (["train", str(packs), *out, "--drills", str(wrong)], "wrong.npz"),
+        ([*evaluate, str(none), *teacher], "no pack-"),
+        ([*evaluate, str(packs), *teacher, "--caltech", str(none)], "none" if shown else "no held-out"),
+        (["collect", *people, *teacher, "--protected", str(tmp_path / "nowhere")], "--protected"),
+    ]
+    for arguments, word in commands:
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert word in error
+        assert error.count("\n") == 1
+    (packs / "pack-001.npz").write_bytes((packs / "pack-000.npz").read_bytes()[:2000])
+    assert main(["train", str(packs), *out]) == 2
+    assert "pack-001.npz: damaged" in capsys.readouterr().err

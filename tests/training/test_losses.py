@@ -34,6 +34,18 @@ def test_arcface_leaves_unknown_people_out() -> None:
     assert float(head(x, torch.tensor([-1, -1, -1]))) == 0
 
 
+def test_arcface_under_autocast_has_finite_gradients_where_an_embedding_meets_its_centre() -> None:
+    torch.manual_seed(0)
+    head = losses.ArcFace(128, 8)
+    x = (head.weight.detach()[:4] * 5 + torch.randn(4, 128) * 1e-4).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head.cosines(x).dtype == torch.float32
+        loss = head(x, torch.arange(4))
+    loss.backward()
+    assert bool(torch.isfinite(x.grad).all())
+    assert float(loss.detach()) == pytest.approx(float(head(x, torch.arange(4)).detach()), rel=1e-5)
+
+
 def test_template_counts_every_number() -> None:
     s, t = torch.randn(3, 4), torch.randn(3, 4)
     expected = 100 * np.mean((unit(s.numpy()) - unit(t.numpy())) ** 2)

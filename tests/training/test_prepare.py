@@ -10,8 +10,9 @@ from PIL import Image
 pytest.importorskip("cv2", reason="preparing data needs opencv-python-headless")
 pytest.importorskip("imagehash", reason="preparing data needs imagehash")
 
+from pocketface.errors import InputError
 from training.prepare import crops
-from training.prepare.cli import candidates, decode, main
+from training.prepare.cli import candidates, decode, guarding, main, split_of
 from training.prepare.guard import Protected, Seen
 from training.prepare.pictures import contents, listing
 from training.prepare.sets import family, known_set, person
@@ -168,15 +169,7 @@ def test_the_command_makes_shards_of_portraits(shared, tmp_path, capsys):
                 image.resize((380, 380)).save(pictures / "again.jpg", quality=70)
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8")
     out = tmp_path / "out"
-    command = [
-        f"people={pictures}",
-        "--out",
-        str(out),
-        "--given",
-        str(tmp_path),
-        "--lfw",
-        str(tmp_path / "none"),
-    ]
+    command = [f"people={pictures}", "--out", str(out), "--given", "", "--lfw", ""]
     assert main([*command, "--second", ""]) == 0
     assert "taken 4" in capsys.readouterr().out
     rows = read_manifest(out)
@@ -197,3 +190,60 @@ def test_bad_input_is_one_line(argument, tmp_path, capsys):
     assert main([argument, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error == "training.prepare: no such folder or git directory: nowhere\n"
+
+
+def test_what_protects_is_there_or_an_error_or_a_warning(tmp_path, capsys):
+    lfw = tmp_path / "lfw" / "Jane_Doe"
+    lfw.mkdir(parents=True)
+    with pytest.raises(InputError, match="--lfw: no such path"):
+        guarding("lfw", str(tmp_path / "nowhere"), lfw.parent, "*/*.jpg")
+    with pytest.raises(InputError, match=r"--lfw: no \*/\*\.jpg in"):
+        guarding("lfw", str(lfw.parent), tmp_path, "*/*.jpg")
+    assert capsys.readouterr().err == ""
+    assert guarding("lfw", None, tmp_path / "nowhere", "*/*.jpg") is None
+    assert capsys.readouterr().err.count("\n") == 1
+    (lfw / "Jane_Doe_0001.jpg").touch()
+    assert guarding("lfw", str(lfw.parent), tmp_path, "*/*.jpg") == lfw.parent
+    assert guarding("lfw", "", lfw.parent, "*/*.jpg") is None
+    assert capsys.readouterr().err == ""
+
+
+def test_a_fraction_of_the_people_is_held_out():
+    share = np.mean([split_of(f"people:{i}", f"a/{i}.jpg", 0.25) == "heldout" for i in range(4000)])
+    assert 0.22 < share < 0.28
+    assert {split_of("fiw:F0001/MID1", "fiw/a.jpg", 0.5), split_of("fiw2:F0001/MID2", "x", 0.5)} in (
+        {"train"},
+        {"heldout"},
+    )
+    assert {split_of("", f"a/{i}.jpg", 0) for i in range(100)} == {"train"}
+
+
+def test_folders_can_be_people():
+    assert known_set("own", people=True).identity("train/Jane Doe/1.jpg") == "own:train_Jane Doe"
+    assert known_set("own", people=True).identity("1.jpg") == known_set("own").identity("a/1.jpg") == ""
+    assert known_set("fiw", people=True) is known_set("fiw")
+
+
+def test_caches_are_of_what_protects_and_recognisers(shared, photos, tmp_path, capsys):
+    """A run that protects nobody, then one that protects a folder: the second has a cache of its own."""
+    people, lfw = tmp_path / "people", tmp_path / "lfw"
+    for folder, names in (
+        (people, ("grace-hopper", "eileen-collins")),
+        (lfw, ("eileen-collins-second-take",)),
+    ):
+        for name in names:
+            (folder / name).mkdir(parents=True)
+            with Image.open(photos / f"{name}.jpg") as image:
+                image.resize((250, 250)).save(folder / name / "1.jpg")
+    none = ["--given", "", "--second", ""]
+    command = [f"own={people}", "--people", *none, "--min-face", "20"]
+    assert main([*command, "--lfw", "", "--out", str(tmp_path / "all")]) == 0
+    rows = read_manifest(tmp_path / "all")
+    assert {row["identity"] for row in rows} == {"own:grace-hopper", "own:eileen-collins"}
+    one, two = (["--out", str(tmp_path / "one"), "--lfw", path] for path in ("", str(lfw)))
+    assert main([*command, *one, "--limit", "1"]) == 0
+    assert main([*command, *two]) == 0
+    assert len(list((tmp_path / "one").glob("protected-*.npz"))) == 2
+    capsys.readouterr()
+    assert main([*command, "--lfw", "", "--out", str(tmp_path / "all"), "--heldout", "0.999"]) == 2
+    assert "another --heldout" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from synthetic_faces import write_shards
 
+from pocketface.errors import InputError
 from training.shards import centre, read_faces
 
 
@@ -27,6 +28,16 @@ def test_a_shard_not_there_yet_is_skipped(tmp_path: Path) -> None:
     write_shards(tmp_path, train=4, heldout=2)
     (tmp_path / "faces-heldout-000.tar").unlink()
     assert read_faces([tmp_path], "heldout") == []
+
+
+def test_a_truncated_shard_and_a_folder_without_shards_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no manifest\.csv"):
+        read_faces([tmp_path], "train")
+    write_shards(tmp_path, train=4, heldout=0)
+    shard = tmp_path / "faces-train-000.tar"
+    shard.write_bytes(shard.read_bytes()[:1500])
+    with pytest.raises(InputError, match=r"faces-train-000\.tar"):
+        read_faces([tmp_path], "train")
 
 
 def test_a_face_of_another_size_is_named(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ import torch
 from numpy.typing import NDArray
 from synthetic_faces import write_shards
 
+from pocketface.errors import InputError
+from training.__main__ import main
 from training.augment import Augmentation
 from training.networks import Genotype
 from training.own_teacher import OwnTeacher
 from training.recipes import RECIPES, Recipe
+from training.release import evaluate
 from training.shards import Face, read_faces
 from training.teachers import TeacherSpec
 from training.trainer import Batch, Trainer
@@ -30,6 +33,7 @@ class FakeTeacher:
         return [*maps, maps[-1].reshape(len(x), -1) @ mix]
 
     head = torch.zeros(0)
+    weights = Path(__file__)
 
     def select(self, progress: float) -> None:
         pass
@@ -137,3 +141,94 @@ def test_a_teacher_of_our_own_teaches_stage_by_stage(faces: list[Face], tmp_path
     learning = replace(RECIPES["classification-resnet56"], samples=8, batches=((0, 4),), teacher="own")
     rows = list(Trainer(learning, faces, teacher, tmp_path / "student").run(1e9))
     assert all(np.isfinite(row["loss"]) for row in rows)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused_and_one_that_kept_none_goes_on(
+    faces: list[Face], tmp_path: Path
+) -> None:
+    first = trainer(RECIPE, faces, tmp_path)
+    first.save()
+    longer = replace(RECIPE, samples=128, batches=((0, 8),))
+    assert trainer(longer, faces, tmp_path).samples == first.samples
+    with pytest.raises(InputError, match=r"checkpoint\.pt: begun with seed 17, not 18"):
+        trainer(replace(RECIPE, seed=18), faces, tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["recipe"]  # as runs before settings were kept
+    torch.save(state, tmp_path / "checkpoint.pt")
+    trainer(replace(RECIPE, seed=18), faces, tmp_path)
+    with pytest.raises(InputError, match="another network"):
+        trainer(replace(RECIPE, network="pocketnet"), faces, tmp_path)
+
+
+def test_arcface_without_people_is_said_before_training(faces: list[Face], tmp_path: Path) -> None:
+    nobody = [replace(face, identity="") for face in faces]
+    with pytest.raises(InputError, match="at least two"):
+        Trainer(RECIPES["arcface-resnet56"], nobody, None, tmp_path)
+
+
+def test_a_continued_teacher_leaves_its_new_weights_as_the_last_stage(
+    faces: list[Face], tmp_path: Path
+) -> None:
+    recipe = replace(RECIPES["arcface-resnet18"], samples=4, batches=((0, 2),))
+    list(Trainer(recipe, faces, None, tmp_path).run(1e9))
+    before = torch.load(tmp_path / "stage-001.pth", weights_only=True)
+    run = Trainer(replace(recipe, samples=8), faces, None, tmp_path)
+    list(run.run(1e9))
+    after = torch.load(tmp_path / "stage-001.pth", weights_only=True)
+    torch.testing.assert_close(after["arcface.weight"], run.arcface.weight.detach())
+    assert not torch.equal(before["arcface.weight"], after["arcface.weight"])
+    assert list(run.run(1e9)) == [], "a finished run takes no further step"
+
+
+def test_a_priority_that_is_not_allowed_stops_nothing(
+    faces: list[Face], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError("no right")
+
+    monkeypatch.setattr("os.setpriority", refuse)
+    stream = trainer(RECIPE, faces, tmp_path).batches.stream(0, -5)
+    assert len(next(stream).images) == 4
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_weights_come_without_held_out_faces_and_figures_with_those_of_any_folder(
+    faces: list[Face], tmp_path: Path
+) -> None:
+    first, second, out = (tmp_path / name for name in ("first", "second", "runs"))
+    for folder, train, heldout in ((first, 24, 0), (second, 0, 40)):
+        folder.mkdir()
+        write_shards(folder, train, heldout)
+    trainer(RECIPE, faces, out / "tiny").save()
+    assert "heldout" not in evaluate(RECIPE, out / "tiny", [first], FakeTeacher())
+    assert (out / "tiny" / "tiny.pth").is_file()
+    figures = evaluate(RECIPE, out / "tiny", [first, second], FakeTeacher())
+    assert figures["heldout"]["genuine"] == 20
+    assert -1 <= figures["heldout_cosine"] <= 1
+    (out / "tiny" / "checkpoint.pt").unlink()
+    with pytest.raises(InputError, match="train first"):
+        evaluate(RECIPE, out / "tiny", [first], FakeTeacher())
+
+
+def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faces, out, damaged = tmp_path / "faces", tmp_path / "runs" / "r", tmp_path / "damaged"
+    for folder in (faces, damaged):
+        folder.mkdir()
+    write_shards(faces, train=4, heldout=0)
+    (damaged / "mobilefacenet_foamliu.onnx").write_bytes(b"no graph")
+    common = ["--faces", str(faces), "--out", str(out)]
+    for arguments, word in (
+        (["pocketnet-s128-open", *common, "--models", str(tmp_path / "none")], "foamliu.onnx is missing"),
+        (["pocketnet-s128-open", *common, "--models", str(damaged)], "foamliu.onnx: damaged"),
+        (["template-s128", *common], "train arcface-iresnet100 first"),
+        (["arcface-s128", *common, "--evaluate"], "train first"),
+        (["arcface-s128", "--faces", str(faces), "--out", str(faces / "manifest.csv")], "manifest.csv"),
+        (["arcface-s128", "--faces", str(tmp_path)], "manifest.csv"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert word in error
+        assert error.count("\n") == 1
+    for option in ("--samples", "--budget-minutes", "--threads"):
+        with pytest.raises(SystemExit):
+            main(["arcface-s128", *common, option, "0"])

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pocketface.errors import InputError, PocketfaceError
+from training.arguments import count, minutes
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+LFW = SHARED / "data/lfw"
+"""What is protected where nothing else is said."""
 
 TERMS = {
     "licence": "Apache-2.0",
@@ -32,30 +36,28 @@ TERMS = {
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    shared = Path(__file__).resolve().parents[3] / "shared"
     made = argparse.ArgumentParser("python -m training.detector", description="Train the face detector.")
     verbs = made.add_subparsers(dest="verb", required=True)
 
     def teacher(verb: argparse.ArgumentParser) -> None:
-        path = shared / "models/yunet_n_dynamic.onnx"
+        path = SHARED / "models/yunet_n_dynamic.onnx"
         verb.add_argument("--teacher", type=Path, default=path, help="YuNet's graph")
 
     collect = verbs.add_parser("collect", help="shrink, label and pack whole pictures")
     collect.add_argument("sources", nargs="+", metavar="NAME=PATH", help="a folder or a bare git directory")
     collect.add_argument("--out", type=Path, required=True, help="folder for the packs")
-    collect.add_argument(
-        "--protected", type=Path, default=shared / "data/lfw", help="pictures never packed: LFW"
-    )
+    collect.add_argument("--protected", help="pictures never packed: LFW; '' for none")
     teacher(collect)
 
     train = verbs.add_parser("train", help="train, or go on where a run was stopped")
     train.add_argument("scenes", type=Path, help="folder of packs")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
-    train.add_argument("--minutes", type=float, default=60, help="wall-clock budget, earlier parts included")
+    train.add_argument(
+        "--minutes", type=minutes, default=60, help="wall-clock budget, earlier parts included"
+    )
     train.add_argument("--start", type=Path, help="weights, .pth, that a new run begins with")
     train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
     train.add_argument("--teacher", type=Path, help="YuNet's graph: judges small faces, shows its maps")
-
     train.add_argument("--drills", type=Path, help="what `mine` found, to draw more scenes around")
 
     mine = verbs.add_parser("mine", help="find what a detector gets wrong on the training pictures")
@@ -67,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("graph", type=Path, help="our detector's graph")
     evaluate.add_argument("scenes", type=Path, help="folder of packs")
     evaluate.add_argument("--caltech", type=Path, help="bare git directory with the points by hand")
-    evaluate.add_argument("--side", type=int, default=320, help="longer side of the pictures, in pixels")
+    evaluate.add_argument("--side", type=count, default=320, help="longer side of the pictures, in pixels")
     evaluate.add_argument("--limit", type=int, default=0, help="so many pictures (0: all)")
     evaluate.add_argument("--json", type=Path, help="write the figures here")
     teacher(evaluate)
@@ -86,12 +88,13 @@ def _present(*paths: Path) -> None:
 
 def _collect(options: argparse.Namespace) -> None:
     from training.detector.collection import collect, hashes
-    from training.prepare.cli import sources
+    from training.prepare.cli import guarding, sources
     from training.yunet import YuNet
 
     found = sources(options.sources)
     _present(options.teacher)
-    protected = hashes(options.protected) if options.protected.is_dir() else set()
+    folder = guarding("protected", options.protected, LFW, "**/*.jpg")
+    protected = hashes(folder) if folder else set()
     collect(found, options.out, YuNet(options.teacher), protected)
 
 
@@ -130,9 +133,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     from training.detector.truth import caltech
     from training.yunet import Finder, YuNet
 
-    _present(options.graph, options.scenes, options.teacher)
+    _present(options.graph, options.scenes, options.teacher, *filter(None, [options.caltech]))
     items = [item for item in read_all(options.scenes) if held_out(item.name)]
     items = items[: options.limit or None]
+    if not items:
+        raise InputError(f"{options.scenes}: no held-out pictures in its packs")
     truth = caltech(options.caltech) if options.caltech else {}
     ours, yunet = Finder(options.graph, "pocketface"), YuNet(options.teacher)
     detectors = {
@@ -157,11 +162,7 @@ def _export(options: argparse.Namespace) -> None:
     from training.detector.train import load
 
     _present(options.weights)
-    try:
-        network = load(options.weights)
-    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError) as error:
-        raise InputError(f"not weights of this detector: {options.weights}") from error
-    export(network, options.graph)
+    export(load(options.weights), options.graph)
 
 
 VERBS = {"collect": _collect, "train": _train, "mine": _mine, "evaluate": _evaluate, "export": _export}
@@ -172,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         VERBS[options.verb](options)
-    except PocketfaceError as error:
+    except (PocketfaceError, OSError) as error:
         print(f"training.detector: {error}", file=sys.stderr)
         return 2
     return 0

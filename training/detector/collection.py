@@ -2,9 +2,12 @@
 
 import hashlib
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imagehash
@@ -13,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
+from pocketface.errors import InputError
 from training.detector.labels import DOUBT, FACE, label
 from training.prepare.cli import decode
 from training.prepare.pictures import Picture as Origin
@@ -108,10 +112,18 @@ def write(path: Path, items: list[Item]) -> None:
     partial.rename(path)
 
 
+def arrays(path: Path, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an npz file; InputError where it is none, or does not have those `names`."""
+    try:
+        with open(path, "rb") as file, np.load(file) as stored:  # np.load leaves a damaged file open
+            return {name: stored[name] for name in names}
+    except (zipfile.BadZipFile, zlib.error, ValueError, LookupError, EOFError, TypeError) as error:
+        raise InputError(f"{path}: damaged, or not a file with {', '.join(names)}") from error
+
+
 def read(path: Path) -> list[Item]:
-    """The items of a pack."""
-    with np.load(path) as pack:
-        stored = {name: pack[name] for name in pack.files}
+    """The items of a pack; InputError where it is damaged."""
+    stored = arrays(path, "names", "negative", "jpeg", "sizes", "counts", "boxes", "scores", "points")
     jpegs = np.split(stored["jpeg"], np.cumsum(stored["sizes"])[:-1])
     edges = np.cumsum(stored["counts"])[:-1]
     boxes, scores, points = (np.split(stored[name], edges) for name in ("boxes", "scores", "points"))
@@ -122,10 +134,11 @@ def read(path: Path) -> list[Item]:
 
 
 def read_all(folder: Path) -> list[Item]:
-    """The items of all packs in a folder, in the order of the packs."""
-    return [
-        item for path in sorted(folder.glob("pack-*.npz")) if ".part" not in path.name for item in read(path)
-    ]
+    """The items of all packs in a folder, in the order of the packs; InputError where it has none."""
+    packs = [path for path in sorted(folder.glob("pack-*.npz")) if ".part" not in path.name]
+    if not packs:
+        raise InputError(f"{folder}: no pack-*.npz; python -m training.detector collect writes them")
+    return [item for path in packs for item in read(path)]
 
 
 def hashes(folder: Path) -> set[str]:

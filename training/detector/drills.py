@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from training.detector.collection import Item, shrink
+from pocketface.errors import InputError
+from training.detector.collection import Item, arrays, shrink
 from training.detector.labels import FACE, overlap
 from training.yunet import Array, Faces, Picture
 
@@ -39,9 +40,11 @@ class Drills:
 
     @classmethod
     def read(cls, path: Path) -> Drills:
-        """What `write` wrote."""
-        with np.load(path) as stored:
-            return cls(stored["names"], stored["boxes"], stored["faces"])
+        """What `write` wrote; InputError where it is something else."""
+        stored = arrays(path, "names", "boxes", "faces")
+        if stored["boxes"].shape != (len(stored["names"]), 4):
+            raise InputError(f"{path}: not the drills that python -m training.detector mine writes")
+        return cls(stored["names"], stored["boxes"], stored["faces"])
 
 
 def centred(found: Array, boxes: Array) -> npt.NDArray[np.bool_]:

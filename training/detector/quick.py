@@ -33,6 +33,7 @@ def features(network: Detector, image: Tensor) -> Features:
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(other, nn.BatchNorm2d)
     x = node((other,), second(node((norm,), first(image * network.scale))))
+    x = early = _blocks(network.early, x)
     levels: list[Tensor] = []
     for stage in network.stages:
         x = _blocks(stage, x)
@@ -47,7 +48,7 @@ def features(network: Detector, image: Tensor) -> Features:
         [_blocks(getattr(head, kind), x) for head, x in zip(network.heads, merged, strict=True)]
         for kind in ("what", "where")
     )
-    return Features(levels, merged, what, where)
+    return Features(early, levels, merged, what, where)
 
 
 def answers(network: Detector, features: Features) -> Outputs:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pocketface.errors import InputError
 from training import kernels
@@ -20,11 +20,13 @@ from training.detector import quick
 from training.detector.collection import Item, held_out, read_all
 from training.detector.drills import Drills
 from training.detector.graph import export
+from training.detector.labels import FACE
 from training.detector.losses import Batch, losses, total
 from training.detector.scenes import Maker, Scene
 from training.detector.teaching import KINDS, Inner, hints, paired
 from training.muon import Muon, is_matrix
-from training.networks.detector import STRIDES, Detector
+from training.networks.detector import STRIDES, Block, Detector
+from training.resume import cut, read_state, restoring
 from training.yunet import YuNet
 
 SIZES = ((160, 18), (224, 10), (320, 5))
@@ -101,28 +103,37 @@ class Run:
             self._restore()
 
     def _restore(self) -> None:
-        kept = torch.load(self.folder / "state.pt", weights_only=True)
+        path = self.folder / "state.pt"
+        kept = read_state(path)
         if bool(kept.get("hints")) != bool(self.hints):
             how = "without --teacher: leave it out" if self.hints else "with --teacher: give it again"
             raise InputError(f"{self.folder}: begun {how}")
-        self.state = State(**kept["state"])
-        self.network.load_state_dict(kept["network"])
-        self.average.load_state_dict(kept["average"])
-        if self.hints:
-            self.hints.load_state_dict(kept["hints"])
-        for optimizer, stored in zip(self.optimizers, kept["optimizers"], strict=True):
-            optimizer.load_state_dict(stored)
+        with restoring(path):
+            self.state = State(**kept["state"])
+            self.network.load_state_dict(kept["network"])
+            self.average.load_state_dict(kept["average"])
+            if self.hints:
+                self.hints.load_state_dict(kept["hints"])
+            for optimizer, stored in zip(self.optimizers, kept["optimizers"], strict=True):
+                optimizer.load_state_dict(stored)
 
     def start(self, weights: Path) -> None:
         """Begin with weights of an earlier run; blocks that it did not have begin as identities.
 
         A block is relu(x + norm(...)) and what enters it is a ReLU's output, so a zero norm passes it on.
+        Raises InputError where anything else is missing, or the file holds what the detector has not.
         """
-        known: dict[str, Tensor] = torch.load(weights, weights_only=True, map_location="cpu")
-        missing = self.network.load_state_dict(known, strict=False).missing_keys
-        for name, value in self.network.named_parameters():
-            if name in missing and name.endswith("pointwise.1.weight"):
-                nn.init.zeros_(value)
+        known, own = read_state(weights), self.network.state_dict()
+        for name, block in self.network.named_modules():
+            if not isinstance(block, Block) or not block.sums:
+                continue
+            if not any(key.startswith(f"{name}.") for key in known):
+                nn.init.zeros_(block.pointwise[1].weight)  # type: ignore[arg-type]
+                known |= {f"{name}.{key}": value for key, value in block.state_dict().items()}
+        shapes = [{key: getattr(value, "shape", None) for key, value in s.items()} for s in (known, own)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{weights}: not weights of this detector, whole blocks apart")
+        self.network.load_state_dict(known)
         self.average.load_state_dict(self.network.state_dict())
 
     def save(self) -> None:
@@ -166,8 +177,8 @@ class Run:
             left = torch.stack(self.hints(paired(features), maps))
             start, end = self.recipe.hints
             cost = cost + start * (end / start) ** done * left.sum()
-            kinds = left.detach().reshape(-1, len(STRIDES)).mean(1)
-            terms |= dict(zip(KINDS, kinds, strict=True))
+            kinds = left.detach()[1:].reshape(-1, len(STRIDES)).mean(1)
+            terms |= dict(zip(KINDS, (left.detach()[0], *kinds), strict=True))
         cost.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         for optimizer in self.optimizers:
@@ -194,6 +205,7 @@ class Run:
 
     def train(self, maker: Maker, save_every: float = 60) -> None:
         """Run until the budget is spent."""
+        cut(self.folder / "curve.csv", "steps", self.state.steps)
         if not self.state.steps:
             self.calibrate(maker)
         sizes = np.random.default_rng(self.state.steps)
@@ -232,10 +244,12 @@ class Run:
 
 
 def load(weights: Path) -> Detector:
-    """The detector with weights from a state dict."""
+    """The detector with weights from a state dict; InputError where the file holds no such weights."""
     network = Detector()
-    state: dict[str, Tensor] = torch.load(weights, weights_only=True, map_location="cpu")
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(read_state(weights))
+    except RuntimeError as error:
+        raise InputError(f"not weights of this detector: {weights}") from error
     return network.eval()
 
 
@@ -253,9 +267,11 @@ def train(
     A new run begins with random weights or with those of `start`; one that exists goes on.
     """
     torch.set_num_threads(1)
+    items = [item for item in read_all(scenes) if usable(item)]
+    if not any((item.faces.scores >= FACE).any() for item in items):
+        raise InputError(f"{scenes}: no pictures with faces to train on")
     run = Run(out, recipe, inner)
     if start and not run.state.steps:
         run.start(start)
-    items = [item for item in read_all(scenes) if usable(item)]
     run.train(Maker(items, recipe.seed + run.state.steps, teacher, drills))
     return run.state

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pocketface.errors import InputError
 from training.detector.collection import LONGER_SIDE, held_out
 from training.prepare.pictures import contents, listing
 from training.yunet import Array
@@ -28,9 +29,15 @@ def parse(text: str) -> dict[str, Array]:
 
 
 def caltech(root: Path) -> dict[str, Array]:
-    """The held-out pictures' points at the size that packs keep pictures in, by the packs' names."""
+    """The held-out pictures' points at the size that packs keep pictures in, by the packs' names.
+
+    Raises InputError where `root` is not a git directory with them.
+    """
     command = ["git", f"--git-dir={root}", "cat-file", "-p", f"HEAD:{FILE}"]
-    marked = parse(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    try:
+        marked = parse(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    except subprocess.CalledProcessError as error:
+        raise InputError(f"{root}: not a git directory with {FILE}") from error
     wanted = []
     for picture in listing("caltech", root):
         name = f"caltech/{picture.path}"

@@ -23,12 +23,13 @@ Outputs = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
 class Features(NamedTuple):
-    """Maps (n, c, h/s, w/s), each a list over strides.
+    """Maps (n, c, h/s, w/s), each a list over strides, but `early` (n, 32, h/4, w/4).
 
     `levels` as the backbone gives them, `merged` with what coarser strides saw, and what the heads' blocks
     make of these for the score (`what`) and for box and points (`where`).
     """
 
+    early: Tensor
     levels: list[Tensor]
     merged: list[Tensor]
     what: list[Tensor]
@@ -98,6 +99,7 @@ class Detector(nn.Module):
             *unit(first, second, 3, 2),
             nn.ReLU(inplace=True),
         )
+        self.early = nn.Sequential(Block(second, second), Block(second, second))
         stages = []
         for level, depth in enumerate(depths):
             blocks = [Block(second if level == 0 else third, third, 2)]
@@ -109,7 +111,7 @@ class Detector(nn.Module):
 
     def features(self, image: Tensor) -> Features:
         """The maps that answers are read from, of all strides."""
-        x = self.stem(image if self.scale == 1 else image * self.scale)
+        x = early = self.early(self.stem(image if self.scale == 1 else image * self.scale))
         levels: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
@@ -121,7 +123,7 @@ class Detector(nn.Module):
         heads = [head for head in self.heads if isinstance(head, Head)]
         what = [head.what(x) for head, x in zip(heads, merged, strict=True)]
         where = [head.where(x) for head, x in zip(heads, merged, strict=True)]
-        return Features(levels, merged, what, where)
+        return Features(early, levels, merged, what, where)
 
     def answers(self, features: Features) -> Outputs:
         """The maps of all strides."""

@@ -6,9 +6,9 @@ import cv2
 import imagehash
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from PIL import Image
 
+from training.session import one_thread
 from training.yunet import Array, Faces, Picture, YuNet
 
 MARGIN = 8
@@ -64,9 +64,7 @@ class Embedder:
     """An ArcFace-style recogniser with a graph of (1, 3, 112, 112), RGB: `mean`, `deviation` of 0..255."""
 
     def __init__(self, path: Path, mean: Array, deviation: Array) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = one_thread(path)
         self._input = self._session.get_inputs()[0].name
         self._mean, self._deviation = mean.reshape(-1, 1, 1), deviation.reshape(-1, 1, 1)
 

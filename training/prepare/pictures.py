@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pocketface.errors import InputError
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -23,12 +25,18 @@ def is_git(root: Path) -> bool:
 
 
 def listing(source: str, root: Path) -> list[Picture]:
-    """All pictures under `root`, folder or bare git directory, in the order of their paths."""
+    """All pictures under `root`, folder or bare git directory, in the order of their paths.
+
+    Raises InputError where git cannot read it.
+    """
     if not is_git(root):
         paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         return [Picture(source, p.relative_to(root).as_posix()) for p in paths]
     command = ["git", f"--git-dir={root}", "ls-tree", "-r", "-z", "HEAD"]
-    lines = subprocess.run(command, check=True, capture_output=True).stdout.decode("utf-8", "replace")
+    try:
+        lines = subprocess.run(command, check=True, capture_output=True).stdout.decode("utf-8", "replace")
+    except subprocess.CalledProcessError as error:
+        raise InputError(f"{root}: git cannot list its HEAD") from error
     found = []
     for line in lines.split("\0"):
         head, _, path = line.partition("\t")

@@ -49,9 +49,20 @@ SETS: tuple[KnownSet, ...] = (
 BY_NAME = {known.name: known for known in SETS}
 
 
-def known_set(name: str) -> KnownSet:
-    """The set called `name`, or one that takes every picture of a folder and all faces in it."""
+def known_set(name: str, people: bool = False) -> KnownSet:
+    """The set called `name`, or one that takes every picture of a folder and all faces in it.
+
+    With `people` its folders are people, of whom each picture in them is a portrait.
+    """
+    if people:
+        return BY_NAME.get(name, KnownSet(name, "", "", identity=lambda path: _folder(name, path)))
     return BY_NAME.get(name, KnownSet(name, "", "", single=False))
+
+
+def _folder(name: str, path: str) -> str:
+    """The person in whose folder a path is; no slash, which would make a family (`family`)."""
+    folder = path.rpartition("/")[0].replace("/", "_")
+    return f"{name}:{folder}" if folder else ""
 
 
 def person(identity: str) -> str:

@@ -66,7 +66,7 @@ class Writer:
         self.counts[outcome] += 1
 
     def add(self, face: Picture, row: Row, value: Prints, embedding: Array) -> None:
-        """Take a crop (128, 128, 3) uint8 RGB; `row` holds source, identity, face_px, original."""
+        """Take a crop (128, 128, 3) uint8 RGB; `row` holds source, identity, split, face_px, original."""
         data = io.BytesIO()
         Image.fromarray(face).save(data, "WEBP", quality=80, method=2)
         number = len(self.rows) + len(self._new)

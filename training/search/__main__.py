@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pocketface.errors import PocketfaceError
+from training.arguments import count, minutes
 from training.networks.layout import VARIANTS
 from training.search.blocks import Blocks, taught_halves, teacher_of_all_cells
 from training.search.faces import halves
@@ -29,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--faces", type=Path, nargs="+", required=True, help="folders of shards and manifest.csv")
     p.add_argument("--out", type=Path, required=True, help="folder for genotypes, drawings, curves and state")
-    p.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
+    p.add_argument("--minutes", type=minutes, help="stop after so long; the same command goes on")
     p.add_argument("--teacher", type=Path, help="ONNX graph of training.teachers whose embeddings to match, "
                    "in place of the paper's softmax over people")  # fmt: skip
     p.add_argument("--blocks", type=Path, metavar="MODELS", help="search cells of S-128, each alone between "
@@ -40,20 +42,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--latency-weight", type=float, default=d.latency_weight, help="of the relative cost")
     p.add_argument("--target", choices=sorted(VARIANTS), default=d.target, help="size whose cost counts")
     p.add_argument("--skips", type=int, default=d.skips, help="skips that a cell keeps at the most")
-    p.add_argument("--channels", type=int, default=16, help="channels of the first cells' nodes")
+    p.add_argument("--channels", type=count, default=16, help="channels of the first cells' nodes")
     p.add_argument("--cells", type=int, default=8, help="cells, three of which reduce")
     p.add_argument("--size", type=int, default=112, help="side of the faces in pixels, a multiple of 16")
-    p.add_argument("--batch", type=int, default=d.batch, help="faces in a batch")
+    p.add_argument("--batch", type=count, default=d.batch, help="faces in a batch")
     p.add_argument("--muon", action="store_true", help="weights by Muon: far fewer samples than SGD")
     p.add_argument("--weights-rate", type=float, default=d.weights_rate, help="learning rate of the weights")
     p.add_argument("--architecture-rate", type=float, default=d.architecture_rate, help="Adam's rate")
     p.add_argument("--architecture-decay", type=float, default=d.architecture_decay, help="its weight decay")
     p.add_argument("--warm-up", type=int, default=d.warm_up, help="faces before the architecture moves")
-    p.add_argument("--samples", type=int, default=d.samples, help="faces the weights see in all")
-    p.add_argument("--every", type=int, default=d.every, help="faces between two genotypes")
-    p.add_argument("--limit", type=int, help="use so many faces only")
+    p.add_argument("--samples", type=count, default=d.samples, help="faces the weights see in all")
+    p.add_argument("--every", type=count, default=d.every, help="faces between two genotypes")
+    p.add_argument("--limit", type=count, help="use so many faces only")
     p.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where the network is")
-    p.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the CPU")
+    p.add_argument("--threads", type=count, default=torch.get_num_threads(), help="threads of the CPU")
     p.add_argument("--seed", type=int, default=d.seed, help="of weights and batches")
     return p
 
@@ -94,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             target=a.target, skips=a.skips, seed=a.seed,
         )  # fmt: skip
         search(Search(settings, pair, network, table, a.device), a.out, a.minutes)
-    except (ValueError, OSError) as error:
+    except (PocketfaceError, ValueError, OSError) as error:
         print(f"training.search: {error}", file=sys.stderr)
         return 2
     print((a.out / "genotype.json").read_text(encoding="utf-8"))

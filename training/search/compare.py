@@ -25,9 +25,11 @@ from export.plain import write_plain
 from export.rewrite import FOR_ONNX_RUNTIME, rewrite
 from pocketface.engines import get
 from pocketface.engines.protocol import Session
+from pocketface.errors import InputError, PocketfaceError
+from training.arguments import count
 from training.networks.genotypes import load_genotype
 from training.recipes import RECIPES
-from training.release import evaluate
+from training.release import comparable, evaluate
 from training.shards import centre, read_faces
 from training.students import build_student
 from training.teachers import OFFICIAL, Teacher
@@ -69,7 +71,9 @@ def compare(
 ) -> list[Row]:
     """Train, measure and time every genotype; goes on where `out` holds finished or begun runs."""
     teacher = Teacher(OFFICIAL, graph)
-    training = read_faces(faces, "train")
+    training, held = (read_faces(faces, split) for split in ("train", "heldout"))
+    if not comparable(held):
+        raise InputError(f"{faces[0]}: no held-out pictures of people, which genotypes are compared on")
     sessions: list[Session] = []
     figures = []
     for name in names:
@@ -92,8 +96,9 @@ def compare(
         tars = {point["fmr"]: point["tar"] for point in result["heldout"]["points"]}
         size = sum(p.numel() for p in network.parameters())
         cosine = result["heldout_cosine"]
-        figures.append((run.name, cosine, tars[1e-2], tars[1e-3], size, multiply_adds(network)))
-    pictures = [centre(face) for face in read_faces(faces[:1], "heldout")[:16]]
+        loose, strict = (tars.get(fmr, float("nan")) for fmr in (1e-2, 1e-3))  # nan: too few pairs
+        figures.append((run.name, cosine, loose, strict, size, multiply_adds(network)))
+    pictures = [centre(face) for face in held[:16]]
     times = timed(sessions, np.stack(pictures), runs)
     return [Row(*figure, t) for figure, t in zip(figures, times, strict=True)]
 
@@ -135,17 +140,17 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--teacher", type=Path, required=True, help="ONNX graph that training.teachers made")
     p.add_argument("--out", type=Path, required=True, help="folder for runs and table.md")
     p.add_argument("--recipe", default="comparison", choices=sorted(RECIPES), help="how all are trained")
-    p.add_argument("--samples", type=int, default=4000, help="faces each sees")
-    p.add_argument("--runs", type=int, default=60, help="timed embeddings of each")
-    p.add_argument("--threads", type=int, default=torch.get_num_threads())
+    p.add_argument("--samples", type=count, default=4000, help="faces each sees")
+    p.add_argument("--runs", type=count, default=60, help="timed embeddings of each")
+    p.add_argument("--threads", type=count, default=torch.get_num_threads())
     a = p.parse_args(arguments)
     torch.set_num_threads(a.threads)
     try:
         text = table(compare(a.genotypes, a.faces, a.teacher, a.out, a.recipe, a.samples, a.runs))
-    except (ValueError, OSError) as error:
+        (a.out / "table.md").write_text(text, encoding="utf-8")
+    except (PocketfaceError, ValueError, OSError) as error:
         print(f"training.search.compare: {error}", file=sys.stderr)
         return 2
-    (a.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
     return 0
 

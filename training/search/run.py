@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from training.muon import Muon, is_matrix
 from training.networks.layout import VARIANTS
+from training.resume import cut, read_state, restoring, same_settings
 from training.search.bilevel import first_order, second_order
 from training.search.derive import derive
 from training.search.draw import draw
@@ -158,9 +159,14 @@ class Search:
         self.samples += s.batch
         return held, loss.item()
 
+    def kept(self) -> dict[str, Any]:
+        """The settings that must be the same when a search goes on: all but its length and its reports."""
+        return {k: v for k, v in asdict(self.settings).items() if k not in ("samples", "every")}
+
     def state(self) -> dict[str, Any]:
         """Everything that a search needs to go on."""
         return {
+            "settings": self.kept(),
             "network": self.network.state_dict(),
             "optimizers": [o.state_dict() for o in (*self.optimizers, self.architecture)],
             "rng": self.rng.bit_generator.state,
@@ -175,7 +181,7 @@ class Search:
         for o, saved in zip((*self.optimizers, self.architecture), state["optimizers"], strict=True):
             o.load_state_dict(saved)
         self.rng.bit_generator.state = state["rng"]
-        torch.set_rng_state(state["torch_rng"].cpu())
+        torch.set_rng_state(state["torch_rng"])
         self.samples, self.cost_at_start = state["samples"], state["cost_at_start"]
 
 
@@ -187,8 +193,11 @@ def search(found: Search, out: Path, minutes: float | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     saved, log = out / "state.pt", out / "log.csv"
     if saved.is_file():
-        found.restore(torch.load(saved, map_location=found.device, weights_only=True))
-        _cut(log, found.samples)
+        state = read_state(saved)
+        same_settings(saved, state.get("settings", {}), found.kept())
+        with restoring(saved):
+            found.restore(state)
+    cut(log, "samples", found.samples)
     start = last = time.monotonic()
     total = found.settings.samples
     bar = tqdm(total=total, initial=found.samples, unit="face", disable=None, desc="search")
@@ -214,15 +223,6 @@ def _save(found: Search, path: Path) -> None:
     part = path.with_suffix(".part")
     torch.save(found.state(), part)
     os.replace(part, path)
-
-
-def _cut(log: Path, samples: int) -> None:
-    """Drop rows that a killed run wrote after its last state."""
-    rows = [row for row in _rows(log) if int(row["samples"]) <= samples]
-    with open(log, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _rows(log: Path) -> list[dict[str, str]]:

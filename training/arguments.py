@@ -1,0 +1,21 @@
+"""Types of arguments that several command lines share."""
+
+from argparse import ArgumentTypeError
+
+
+def count(text: str) -> int:
+    """A whole number of at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"expected a whole number above zero, got {text!r}")
+    return int(text)
+
+
+def minutes(text: str) -> float:
+    """A time above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise ArgumentTypeError(f"expected a number above zero, got {text!r}")
+    return value
