@@ -65,8 +65,8 @@ def describe(
     if check_quality and quality.problems:
         raise QualityError(f"{label}: {'; '.join(quality.problems)}")
     # A face upside down is found as well, with wrong landmarks: its template would resemble nobody.
-    upright = not check_quality or recognizer.detector.rotate
-    if not upright and recognizer.detector.score_turned(image) > largest.det_score + _TURNED:
+    unchecked = not check_quality or recognizer.detector.rotate
+    if not unchecked and recognizer.detector.score_turned(image) > largest.det_score + _TURNED:
         raise QualityError(f"{label}: the photo seems to lie on its side or head; turn it, or use --rotate")
     assert largest.embedding is not None
     return Template(photo_id(person, source), largest.embedding, _name(source), quality.score)
