@@ -155,6 +155,8 @@ def _read_path(path: str | os.PathLike[str], name: str, max_pixels: int) -> Pict
         raise ImageError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise ImageError(f"{name}: is a folder, not a picture") from None
+    except UnicodeEncodeError:
+        raise InputError(f"{name!r}: no file can have this name") from None
     except OSError as error:
         raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from error
     with file:

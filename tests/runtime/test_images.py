@@ -137,6 +137,8 @@ def test_text_files_and_wrong_arguments_are_refused(tmp_path, scene):
         images.load(scene, channel_order="brg")
     with pytest.raises(InputError, match="zero character"):
         images.load("a\0b")
+    with pytest.raises(InputError, match="no file can have this name"):
+        images.load("\ud800.jpg")
 
 
 def test_files_that_are_no_pictures(tmp_path):
