@@ -109,7 +109,8 @@ def table(entries: list[dict[str, Any]]) -> str:
 def _tar(point: dict[str, Any]) -> str:
     if not point["supported"]:
         return f"not enough pairs ({point['impostor_pairs']:,})"
-    return f"{point['tar']:.2%} ({point['tar_low']:.2%} to {point['tar_high']:.2%})"
+    interval = "" if point["tar_low"] is None else f" ({point['tar_low']:.2%} to {point['tar_high']:.2%})"
+    return f"{point['tar']:.2%}{interval}"
 
 
 def machine() -> dict[str, Any]:

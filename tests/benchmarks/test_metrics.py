@@ -1,12 +1,14 @@
 """Error rates against scikit-learn's and scipy's on the same scores."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn.metrics import accuracy_score, roc_auc_score, roc_curve
 
-from benchmarks.accuracy import metrics
+from benchmarks.accuracy import metrics, report
 from benchmarks.accuracy.metrics import Scores
 
 
@@ -111,3 +113,8 @@ def test_the_false_match_rates_bound_counts_people_and_not_pairs():
     [point] = metrics.operating_points(Scores(score, same, left, right), (0.01,))
     assert point.false_matches / point.impostor_pairs == pytest.approx(0.01, rel=0.02)
     assert point.fmr_upper > 2 * metrics.upper_bound(point.false_matches, point.impostor_pairs)
+
+
+def test_a_rate_without_the_bootstrap_is_printed_without_an_interval(scores):
+    [point] = metrics.operating_points(scores, (0.01,), replicates=0)
+    assert report._tar(asdict(point)) == f"{point.tar:.2%}"
