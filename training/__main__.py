@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     from training.trainer import Trainer
 
     torch.set_num_threads(arguments.threads)
-    torch.set_flush_denormal(True)
+    if __name__ == "__main__":  # it holds for the whole process, so not where a program calls `main`
+        torch.set_flush_denormal(True)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no GPU here")
     if arguments.recipe not in RECIPES:
