@@ -73,6 +73,8 @@ class SqliteStore:
                 encrypted when no key was given, or not encrypted when one was.
         """
         self.path = Path(path)
+        if "\0" in str(path):
+            raise GalleryError(f"{str(path)!r}: no file can have this name")
         self.url = str(path)
         self._lock = threading.RLock()
         self._matrix: Matrix | None = None

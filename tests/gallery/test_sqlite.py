@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+from pocketface.cli import main
 from pocketface.errors import GalleryError
 from pocketface.gallery.sqlite import SqliteStore
 
@@ -292,3 +293,8 @@ def test_threads_share_a_store(path):
     assert wrong == []
     assert len(store.people()) == 30
     store.close()
+
+
+@pytest.mark.parametrize("command", [["forget", "\0", "x"], ["identify", "\0", "x"], ["gallery", "\0"]])
+def test_a_name_that_no_file_can_have(command):
+    assert main(command) == 2
