@@ -25,7 +25,9 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", metavar="MODEL", help="name or file of the detector")
     parser.add_argument("--engine", choices=("onnxruntime", "litert"), help="inference engine")
     parser.add_argument("--threads", type=positive, metavar="N", help="threads for one inference")
-    parser.add_argument("--rotate", action="store_true", help="turn pictures without faces and try again")
+    parser.add_argument(
+        "--rotate", action="store_true", help="search photos in four orientations and keep the best"
+    )
     parser.add_argument(
         "--max-pixels", type=positive, metavar="N", help="refuse larger pictures (default: 64000000)"
     )
