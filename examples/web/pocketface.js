@@ -14,16 +14,14 @@
 // Types and units are in pocketface.d.ts. Pictures are RGB, 8 bits, without alpha.
 
 import { align } from "./align.js";
-import { area, DECODERS, overlap, suppress } from "./decoders.js";
-import { fit, fitClose, fitFace, mirrored, mirroredBack } from "./views.js";
+import { DECODERS, suppress } from "./decoders.js";
+import { fit, fitClose } from "./views.js";
 
 export { align, CROP_SIZE, estimate, TEMPLATE } from "./align.js";
 export { MAX_PIXELS, PictureError, pixelsOf, readPicture, toImageData } from "./pixels.js";
 
 const SCORE_THRESHOLDS = { pocketface: 0.6, yunet: 0.6 };
 const OVERLAP = 0.4;
-const LOOK_SCORE = 0.3; // enough in a look at a face alone, for that it is a face was decided before
-const MAX_LOOKS = 16; // the largest faces that get them: bounds the time for crowds
 const MIN_EXPECTED_ERRORS = 3; // the "rule of 3" of ISO/IEC 19795-1
 
 /** The model's file does not fit its card, or is damaged. */
@@ -91,7 +89,7 @@ export class FaceRecognizer {
   async detect(image) {
     const { size } = this.detectorCard.input;
     const faces = await this.#search(fit(image, size));
-    return this.#lookCloser(image, faces.length > 0 ? faces : await this.#search(fitClose(image, size)));
+    return faces.length > 0 ? faces : this.#search(fitClose(image, size));
   }
 
   /** Cut out the face with these landmarks. */
@@ -118,10 +116,10 @@ export class FaceRecognizer {
     return { embedding: raw.map((value) => value / norm), norm };
   }
 
-  async #search({ canvas, scale, shift }, threshold = SCORE_THRESHOLDS[this.detectorCard.kind]) {
+  async #search({ canvas, scale, shift }) {
     const { card } = this.#detector;
     const outputs = await this.#run(this.#detector, canvas);
-    const candidates = DECODERS[card.kind](outputs, canvas.height, canvas.width, threshold);
+    const candidates = DECODERS[card.kind](outputs, canvas.height, canvas.width, SCORE_THRESHOLDS[card.kind]);
     const back = (value, axis) => (value - shift[axis] + 0.5) / scale[axis] - 0.5;
     return suppress(candidates, OVERLAP)
       .map(({ score, box, landmarks }) => ({
@@ -130,27 +128,6 @@ export class FaceRecognizer {
         landmarks: landmarks.map((point) => point.map(back)),
       }))
       .filter(plausible);
-  }
-
-  /** Replace boxes and landmarks by the mean of two looks at each face alone, one of them mirrored. */
-  async #lookCloser(image, faces) {
-    const result = [...faces];
-    for (const face of faces.toSorted((a, b) => area(b.box) - area(a.box)).slice(0, MAX_LOOKS)) {
-      const view = fitFace(image, this.detectorCard.input.size, face);
-      const plain = await this.#search(view, LOOK_SCORE);
-      const turned = await this.#search(mirrored(view), LOOK_SCORE);
-      const found = [same(face, plain), same(face, turned.map((other) => mirroredBack(other, view)))];
-      const seen = found.filter((look) => look !== null);
-      if (seen.length > 0) {
-        const mean = (value) => seen.reduce((sum, look) => sum + value(look), 0) / seen.length;
-        result[faces.indexOf(face)] = {
-          score: face.score,
-          box: face.box.map((_, i) => mean(({ box }) => box[i])),
-          landmarks: face.landmarks.map((point, i) => point.map((_, axis) => mean(({ landmarks }) => landmarks[i][axis]))),
-        };
-      }
-    }
-    return result;
   }
 
   async #run({ card, session }, image) {
@@ -162,12 +139,6 @@ export class FaceRecognizer {
     this.#last = run.catch(() => {}); // a failure is its own caller's; the next run goes on
     return run;
   }
-}
-
-/** The one of `others` that is this face, or null. */
-function same(face, others) {
-  const [best] = others.toSorted((a, b) => overlap(face.box, b.box) - overlap(face.box, a.box));
-  return best !== undefined && overlap(face.box, best.box) > 0.5 ? best : null;
 }
 
 /** Cosine similarity of two embeddings. */

@@ -120,9 +120,24 @@ def test_faces_are_decoded_alike(kotlin) -> None:
     np.testing.assert_allclose(kotlin.faces(), expected, rtol=1e-5, atol=1e-3)
 
 
+class Blind:
+    """A detector's network that sees nothing in the first picture, so that a second try is made."""
+
+    def __init__(self, network) -> None:
+        self.card, self.batch, self.network, self.pictures = network.card, network.batch, network, 0
+
+    def run(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        self.pictures += len(pictures)
+        outputs = self.network.run(pictures)
+        if self.pictures > 1:
+            return outputs
+        return {name: values - 99 if name.startswith("score") else values for name, values in outputs.items()}
+
+
+@pytest.mark.parametrize("blind", [False, True])
 @pytest.mark.parametrize("size", [(512, 512), (1900, 1500), (150, 150)])
-def test_faces_of_a_photo_are_found_alike(kotlin, image, size: tuple[int, int]) -> None:
-    """The whole search, second looks included, with the graph running in Python."""
+def test_faces_of_a_photo_are_found_alike(kotlin, image, size: tuple[int, int], blind: bool) -> None:
+    """The whole search, with the graph running in Python."""
     try:
         model = registry.find(f"{registry.default('detect').card.name}.fp32")
     except ModelError as error:
@@ -131,8 +146,11 @@ def test_faces_of_a_photo_are_found_alike(kotlin, image, size: tuple[int, int]) 
         pytest.skip("needs the project's own detector as an ONNX graph")
     card = replace(model.card, input=replace(model.card.input, size=(320, 320)))
     detector = FaceDetector(replace(model, card=card), engine="onnxruntime", threads=1)
+    network = detector.network
     photo = np.asarray(Image.fromarray(image).resize(size))
+    detector.network = Blind(network) if blind else network
     expected = detector.detect(photo)
+    detector.network = Blind(network) if blind else network
     kotlin.send(b"f", struct.pack(">ii", 320, 320), picture(photo))
     while kotlin.receive("i") == (1,):
         outputs = detector.network.run(kotlin.picture()[None])

@@ -124,6 +124,20 @@ def test_a_large_sharp_photo_agrees(verify, cards, recognizer, photos: Path, tmp
     assert float(found[1]) == pytest.approx(expected.similarity, abs=1e-3)
 
 
+def test_a_face_that_overflows_the_frame_agrees(verify, cards, recognizer, photos: Path, tmp_path) -> None:
+    """The detector's second try: smaller, with a margin."""
+    from PIL import Image
+
+    close = tmp_path / "close.jpg"
+    with Image.open(photos / "grace-hopper.jpg") as photo:
+        photo.crop((165, 123, 368, 326)).resize((900, 900)).save(close, quality=95)
+    expected = recognizer.verify(close, photos / "grace-hopper.jpg")
+    done = verify(*cards, close, photos / "grace-hopper.jpg")
+    found = re.search(r"similarity (-?[\d.]+)", done.stdout)
+    assert found, done.stderr
+    assert float(found[1]) == pytest.approx(expected.similarity, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(None, "no face was found"), (b"just text", "not a JPEG file"), ("missing", "No such file")],

@@ -79,6 +79,14 @@ def test_embeddings_of_the_repositorys_photos_agree(module, recognizer, faces) -
         assert_same_embedding(module, recognizer, path)
 
 
+def test_embedding_of_a_face_that_overflows_the_frame_agrees(module, recognizer, faces, tmp_path) -> None:
+    """The detector's second try: smaller, with a margin."""
+    close = tmp_path / "close.png"
+    with Image.open(faces[1]) as photo:
+        photo.crop((165, 123, 368, 326)).resize((900, 900)).save(close)
+    assert_same_embedding(module, recognizer, close)
+
+
 @pytest.mark.parametrize("scale", [0.6, 1.0, 1.15, 1.9, 2.6, 5.4])
 def test_crops_are_equal_to_the_bit(module, faces, scale: float) -> None:
     with Image.open(faces[0]) as photo:
