@@ -136,7 +136,7 @@ def _detection(figures: dict[str, Any], path: Path) -> tuple[Accuracy, ...]:
                 "python -m training.detector evaluate GRAPH SCENES --caltech CLONE",
             )
             for yardstick, both in figures["figures"].items()
-            for ours in (both["ours in the package"],)
+            for ours in (both["ours"],)
             for key, metric in (
                 (RECALL, "recall"),
                 ("landmark error, mean", "mean landmark error over the eye distance"),

@@ -95,7 +95,7 @@ def test_a_detectors_figures_in_its_cards(tmp_path):
     info, figures = tmp_path / "info.json", tmp_path / "net.json"
     info.write_text(json.dumps({"task": "detect"}))
     ours = {"faces": 10, "pictures": 8, RECALL: 0.7, "landmark error, mean": 0.19}
-    found = {"longer side, pixels": 320, "figures": {"by hand": {"ours in the package": ours}}}
+    found = {"longer side, pixels": 320, "figures": {"by hand": {"ours": ours}}}
     figures.write_text(json.dumps(found))
     rows = read_contract(info, figures).accuracy
     assert [(row.data, row.metric, row.value) for row in rows] == [

@@ -129,7 +129,7 @@ def _mine(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from training.detector.collection import held_out, read_all
-    from training.detector.evaluate import compare, packaged
+    from training.detector.evaluate import compare
     from training.detector.truth import caltech
     from training.yunet import Finder, YuNet
 
@@ -142,7 +142,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     ours, yunet = Finder(options.graph, "pocketface"), YuNet(options.teacher)
     detectors = {
         "ours": lambda p: ours.detect(p, 0.05),
-        "ours in the package": packaged(options.graph),
         "yunet": lambda p: yunet.detect(p, 0.05),
     }
     report: dict[str, object] = dict(TERMS)

@@ -8,16 +8,12 @@ face by either yardstick and on no doubtful label. Detectors see the same pixels
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from pocketface import FaceDetector, registry
 from training.detector.collection import Item, shrink
 from training.detector.drills import centred
 from training.detector.labels import FACE, overlap
@@ -27,24 +23,6 @@ Detect = Callable[[Picture], Faces]
 SIDE = 320
 LEAST = 10.0
 """Labels below this side at the evaluated scale are not asked for."""
-
-
-def packaged(graph: Path) -> Detect:
-    """The graph as the package uses it, which looks at each face twice more (`pocketface.detect`)."""
-    with tempfile.TemporaryDirectory() as folder:  # beside it lie figures, which are no card
-        alone = shutil.copy(graph, folder)
-        detector = FaceDetector(registry.find(alone, task="detect"), threads=1, score_threshold=0.05)
-        detector.detect(np.zeros((64, 64, 3), np.uint8))  # now it is read
-
-    def detect(picture: Picture) -> Faces:
-        found = detector.detect(picture)
-        return Faces(
-            np.array([face.bbox for face in found], np.float32).reshape(-1, 4),
-            np.array([face.det_score for face in found], np.float32),
-            np.array([face.landmarks for face in found], np.float32).reshape(-1, 5, 2),
-        )
-
-    return detect
 
 
 def by_hand(points: Array) -> Array:
