@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     shared = Path(__file__).resolve().parents[2] / "shared"
     folders = arguments.faces or [shared / "data" / "faces"]
     judged = comparable(read_faces(folders, "heldout"))
+    faces = read_faces(folders, "train")
     out = arguments.out or Path("runs") / recipe.name
     out.mkdir(parents=True, exist_ok=True)
     teacher: Teaches | None = None
@@ -90,7 +91,10 @@ def run(arguments: argparse.Namespace) -> None:
         graph = out.parent / f"teacher-{spec.name}.onnx"
         if not graph.is_file():
             build(spec, arguments.models or shared / "models", graph)
-        teacher = Teacher(spec, graph)
+        reference = Teacher(spec, graph)
+        if recipe.centred:
+            reference.centre_on(faces, out.parent / f"mean-{spec.name}.npy")
+        teacher = reference
     elif recipe.teacher:
         own = RECIPES[recipe.teacher]
         teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages, arguments.device)
@@ -98,7 +102,6 @@ def run(arguments: argparse.Namespace) -> None:
         print(evaluate(recipe, out, folders, teacher))
         return
 
-    faces = read_faces(folders, "train")
     trainer = Trainer(recipe, faces, teacher, out, arguments.device, arguments.halves)
     seconds = 60 * arguments.minutes
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)

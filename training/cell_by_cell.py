@@ -173,6 +173,8 @@ def begin(
     if not graph.is_file():
         build(everything, models, graph)
     teacher = Teacher(everything, graph)
+    if trainer.batches.teacher:
+        teacher.centre = trainer.batches.teacher.centre
     beginning = Beginning(trainer, Batches(trainer.recipe, faces, teacher), everything.hint_channels)
     for step, row in enumerate(beginning.run(seconds)):
         if step % 25 == 0:

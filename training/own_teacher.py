@@ -23,6 +23,8 @@ class OwnTeacher:
     the last. Raises InputError where the run left none.
     """
 
+    centre = np.zeros(1, np.float32)
+
     def __init__(self, recipe: Recipe, folder: Path, in_turn: bool, device: str = "cpu") -> None:
         self.spec = TeacherSpec(recipe.name, "", "as its pictures", (127.5,) * 3, (127.5,) * 3, (), ())
         self.stages = sorted(folder.glob("stage-*.pth"))

@@ -24,6 +24,7 @@ from pocketface.errors import InputError, ModelError
 from training.networks import PocketNet, pocketnet
 from training.resume import read_state, restoring
 from training.session import one_thread
+from training.shards import Face, centre
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,16 @@ def build(spec: TeacherSpec, models: Path, path: Path) -> None:
 
 
 class Teaches(Protocol):
-    """What a run asks of a teacher; `head` holds its ArcFace centres, or nothing; `weights` is its file."""
+    """What a run asks of a teacher.
+
+    `head` holds its ArcFace centres, or nothing; `weights` is its file; `centre` is what it takes away from
+    its embeddings, float32 `(d,)`.
+    """
 
     spec: TeacherSpec
     head: Tensor
     weights: Path
+    centre: NDArray[np.float32]
 
     def select(self, progress: float) -> None:
         """Turn to the weights for the student's progress, 0 to 1."""
@@ -199,6 +205,7 @@ class Teacher:
 
     def __init__(self, spec: TeacherSpec, graph: Path) -> None:
         self.spec, self.weights = spec, graph
+        self.centre = np.zeros(spec.embedding, np.float32)
         self._session = one_thread(graph)
         self._input = self._session.get_inputs()[0].name
         self._mean = np.asarray(spec.mean, np.float32)
@@ -207,13 +214,28 @@ class Teacher:
     def select(self, progress: float) -> None:
         """Nothing to turn to: it has one set of weights."""
 
+    def centre_on(self, faces: Sequence[Face], kept: Path) -> None:
+        """Take the mean embedding of `faces` away from every embedding from here on.
+
+        What all faces share tells nobody apart, yet a student falls back on it where it is unsure, and
+        strangers match. The mean is of at most 2,048 faces, computed once and kept in the file `kept`.
+        """
+        if not kept.is_file():
+            some = faces[:: max(1, len(faces) // 2048)]
+            mean = np.mean([self.embed(centre(face)[None])[0] for face in some], axis=0)
+            part = kept.with_suffix(".part.npy")
+            np.save(part, mean)
+            os.replace(part, kept)
+        self.centre = np.load(kept)
+
     def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Maps `(n, c, h, w)` and, last, embeddings `(n, d)`, of uint8 `(n, 112, 112, 3)`, RGB."""
-        return self._run(crops, None)
+        *maps, embeddings = self._run(crops, None)
+        return [*maps, embeddings - self.centre]
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings alone, `(n, d)`, not normalised."""
-        return self._run(crops, [self._session.get_outputs()[-1].name])[0]
+        return self._run(crops, [self._session.get_outputs()[-1].name])[0] - self.centre
 
     def _run(self, crops: NDArray[np.uint8], names: list[str] | None) -> list[NDArray[np.float32]]:
         x = (crops.astype(np.float32) - self._mean) / self._deviation

@@ -34,6 +34,7 @@ class FakeTeacher:
 
     head = torch.zeros(0)
     weights = Path(__file__)
+    centre = np.zeros(128, np.float32)
 
     def select(self, progress: float) -> None:
         pass

@@ -14,6 +14,7 @@ EMBEDDERS = (
     Recipe(
         "pocketnet-s128-r",
         teacher="official",
+        centred=True,
         optimiser=STEADY,
         augmentation=NEAR,
         late=LATE,
@@ -25,6 +26,7 @@ EMBEDDERS = (
     Recipe(
         "pocketnet-s128-open",
         teacher="open",
+        centred=True,
         student_hints=(5, 8, 11, 16, 17),
         optimiser=STEADY,
         augmentation=NEAR,

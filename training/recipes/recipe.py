@@ -51,7 +51,8 @@ class Recipe:
     pairs of a number of samples and the batch size from there on. From the fraction `late_from` of
     the run on, pictures are augmented as `late` says. A run keeps its averaged weights at the end of
     each of `stages` equal parts; with `teacher_stages` those of a teacher trained here teach in turn
-    (multi-step distillation), else its last. `faces` limits how many are used, zero for all.
+    (multi-step distillation), else its last. `faces` limits how many are used, zero for all. With
+    `centred` a reference teacher's embeddings come without their mean over the training faces.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Recipe:
     cell_by_cell: int = 0
     stages: int = 1
     teacher_stages: bool = False
+    centred: bool = False
     bn_momentum: float = 0.02
     minutes: float = 0.0
     samples: int = 0

@@ -1,0 +1,62 @@
+"""A reference teacher without the mean of its embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from synthetic_faces import write_shards
+
+from training.networks import PocketNet
+from training.shards import Face, centre, read_faces
+from training.teachers import OFFICIAL, Teacher, export_pocketnet
+
+# The exporter warns about a class of PyTorch's own.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "teacher.onnx"
+    torch.manual_seed(0)
+    export_pocketnet(PocketNet(cells=4).eval(), (0,), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Face]:
+    folder = tmp_path_factory.mktemp("faces")
+    write_shards(folder, train=12, heldout=0)
+    return read_faces([folder], "train")
+
+
+def teacher(graph: Path) -> Teacher:
+    return Teacher(replace(OFFICIAL, hints=(0,), hint_channels=(64, 512)), graph)
+
+
+def test_a_centred_teacher_keeps_its_maps_and_loses_its_mean(
+    graph: Path, faces: list[Face], tmp_path: Path
+) -> None:
+    crops = np.stack([centre(face) for face in faces])
+    plain, centred = teacher(graph), teacher(graph)
+    centred.centre_on(faces, tmp_path / "mean.npy")
+    *maps, before = plain(crops)
+    *same, after = centred(crops)
+    mean = before.mean(axis=0)
+    assert np.linalg.norm(mean) > 0.1 * np.linalg.norm(before, axis=1).mean()
+    tiny = 1e-4 * np.abs(before).max()  # random weights, small embeddings
+    np.testing.assert_allclose(after.mean(axis=0), 0, atol=tiny)
+    np.testing.assert_allclose(after, before - mean, atol=tiny)
+    np.testing.assert_array_equal(centred.embed(crops), after)
+    for one, other in zip(maps, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_mean_is_kept_for_the_next_part_of_a_run(graph: Path, faces: list[Face], tmp_path: Path) -> None:
+    first, next_part = teacher(graph), teacher(graph)
+    first.centre_on(faces, tmp_path / "mean.npy")
+    next_part.centre_on(faces[:3], tmp_path / "mean.npy")  # folders may have grown or shrunk
+    np.testing.assert_array_equal(first.centre, next_part.centre)
