@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     from training.curves import columns
     from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
+    from training.paired import pair
     from training.recipes import RECIPES
     from training.release import comparable, evaluate
     from training.resume import cut
@@ -87,14 +88,19 @@ def run(arguments: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     teacher: Teaches | None = None
     if recipe.teacher in TEACHERS:
-        spec = TEACHERS[recipe.teacher]
-        graph = out.parent / f"teacher-{spec.name}.onnx"
-        if not graph.is_file():
-            build(spec, arguments.models or shared / "models", graph)
-        reference = Teacher(spec, graph)
-        if recipe.centred:
-            reference.centre_on(faces, out.parent / f"mean-{spec.name}.npy")
-        teacher = reference
+        references = []
+        for name in (recipe.teacher, recipe.beside) if recipe.beside else (recipe.teacher,):
+            graph = out.parent / f"teacher-{name}.onnx"
+            if not graph.is_file():
+                build(TEACHERS[name], arguments.models or shared / "models", graph)
+            reference = Teacher(TEACHERS[name], graph)
+            if recipe.centred:
+                reference.centre_on(faces, out.parent / f"mean-{name}.npy")
+            references.append(reference)
+        teacher = references[0]
+        if recipe.beside:
+            common = out.parent / f"common-{recipe.teacher}-{recipe.beside}.npy"
+            teacher = pair(references[0], references[1], faces, common)
     elif recipe.teacher:
         own = RECIPES[recipe.teacher]
         teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages, arguments.device)

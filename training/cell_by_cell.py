@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from training import kernels, losses
 from training.networks import RectifiedPocketNet
 from training.networks.rectified import RectifiedCell
+from training.paired import PairedTeacher
 from training.resume import read_state, restoring, same_settings
 from training.shards import Face
 from training.teachers import Teacher, TeacherSpec, build
@@ -172,9 +173,9 @@ def begin(
     graph = trainer.out.parent / f"teacher-{everything.name}.onnx"
     if not graph.is_file():
         build(everything, models, graph)
-    teacher = Teacher(everything, graph)
-    if trainer.batches.teacher:
-        teacher.centre = trainer.batches.teacher.centre
+    taught = trainer.batches.teacher
+    assert isinstance(taught, (Teacher, PairedTeacher))
+    teacher = taught.over(Teacher(everything, graph))
     beginning = Beginning(trainer, Batches(trainer.recipe, faces, teacher), everything.hint_channels)
     for step, row in enumerate(beginning.run(seconds)):
         if step % 25 == 0:

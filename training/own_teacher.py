@@ -23,8 +23,6 @@ class OwnTeacher:
     the last. Raises InputError where the run left none.
     """
 
-    centre = np.zeros(1, np.float32)
-
     def __init__(self, recipe: Recipe, folder: Path, in_turn: bool, device: str = "cpu") -> None:
         self.spec = TeacherSpec(recipe.name, "", "as its pictures", (127.5,) * 3, (127.5,) * 3, (), ())
         self.stages = sorted(folder.glob("stage-*.pth"))
@@ -38,6 +36,11 @@ class OwnTeacher:
         self.current = -1
         self.head: Tensor = torch.zeros(0)
         self.select(0.0)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What its embeddings depend on."""
+        return self.weights.read_bytes()
 
     def select(self, progress: float) -> None:
         """Take the weights of the stage that ends at or after `progress`, 0 to 1."""

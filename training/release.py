@@ -25,7 +25,7 @@ from training.teachers import Teaches
 
 
 def _teacher_embeddings(teacher: Teaches, faces: Sequence[Face], folder: Path) -> NDArray[np.float32]:
-    digest = hashlib.sha256(teacher.weights.read_bytes() + teacher.centre.tobytes())
+    digest = hashlib.sha256(teacher.fingerprint)
     for face in faces:
         digest.update(face.encoded)
     cache = folder / f"heldout-{teacher.spec.name}-{digest.hexdigest()[:12]}.npy"

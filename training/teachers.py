@@ -72,7 +72,18 @@ OPEN = TeacherSpec(
     hint_channels=(64, 64, 64, 128, 128, 512),
 )
 
-TEACHERS = {spec.name: spec for spec in (OFFICIAL, OPEN)}
+W600K = TeacherSpec(
+    name="w600k",
+    file="w600k_mbf.onnx",
+    licence="non-commercial research",
+    mean=(127.5, 127.5, 127.5),
+    deviation=(127.5, 127.5, 127.5),
+    hints=(),
+    hint_channels=(),
+    embedding=512,
+)
+
+TEACHERS = {spec.name: spec for spec in (OFFICIAL, OPEN, W600K)}
 
 
 class _FastPReLU(nn.Module):
@@ -179,14 +190,15 @@ def build(spec: TeacherSpec, models: Path, path: Path) -> None:
 class Teaches(Protocol):
     """What a run asks of a teacher.
 
-    `head` holds its ArcFace centres, or nothing; `weights` is its file; `centre` is what it takes away from
-    its embeddings, float32 `(d,)`.
+    `head` holds its ArcFace centres, or nothing.
     """
 
     spec: TeacherSpec
     head: Tensor
-    weights: Path
-    centre: NDArray[np.float32]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What its embeddings depend on."""
 
     def select(self, progress: float) -> None:
         """Turn to the weights for the student's progress, 0 to 1."""
@@ -210,6 +222,16 @@ class Teacher:
         self._input = self._session.get_inputs()[0].name
         self._mean = np.asarray(spec.mean, np.float32)
         self._deviation = np.asarray(spec.deviation, np.float32)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What its embeddings depend on."""
+        return self.weights.read_bytes() + self.centre.tobytes()
+
+    def over(self, graph: Teacher) -> Teacher:
+        """The same embeddings beside the maps of another graph of this teacher."""
+        graph.centre = self.centre
+        return graph
 
     def select(self, progress: float) -> None:
         """Nothing to turn to: it has one set of weights."""

@@ -14,6 +14,7 @@ EMBEDDERS = (
     Recipe(
         "pocketnet-s128-r",
         teacher="official",
+        beside="w600k",
         centred=True,
         optimiser=STEADY,
         augmentation=NEAR,

@@ -52,7 +52,8 @@ class Recipe:
     the run on, pictures are augmented as `late` says. A run keeps its averaged weights at the end of
     each of `stages` equal parts; with `teacher_stages` those of a teacher trained here teach in turn
     (multi-step distillation), else its last. `faces` limits how many are used, zero for all. With
-    `centred` a reference teacher's embeddings come without their mean over the training faces.
+    `centred` a reference teacher's embeddings come without their mean over the training faces; with
+    `beside`, another reference teacher, they are what both see, see `training.paired`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Recipe:
     stages: int = 1
     teacher_stages: bool = False
     centred: bool = False
+    beside: str = ""
     bn_momentum: float = 0.02
     minutes: float = 0.0
     samples: int = 0
