@@ -3,7 +3,9 @@
 The picture is reduced so that the smallest face wanted is still seen, padded to what the graph takes,
 and the graph's claims are decoded, thinned out and brought back to the picture's pixels. Faces that fill
 or overflow the frame escape detectors trained on scenes, so a picture in which nothing was found is
-tried again smaller, with a margin around it.
+tried again smaller, with a margin around it. Landmarks of faces that the graph saw small or large come
+from two more looks at the face alone, one of them mirrored, whose mean is more exact
+(training/detector/README.md).
 """
 
 from __future__ import annotations
@@ -42,6 +44,12 @@ _GRID = 32
 _CLOSE_SIDE = 192  # second try: the picture's longer side ...
 _CLOSE_CANVAS = 320  # ... in the middle of this much black
 _MAX_BATCH = 8
+_SEEN_WELL = (56, 200)  # heights on the canvas at which more looks bring nothing
+_LOOK_SIDE = 160  # side of the canvas with the face alone ...
+_LOOK_FACE = 96  # ... and the face's height there
+_LOOK_SCORE = 0.3  # enough there, for that it is a face was decided before
+_MAX_LOOKS = 16  # the largest faces that get them: bounds the time for crowds
+_MIRRORED = [1, 0, 2, 4, 3]  # left and right eye and mouth corner change places
 
 
 class FaceDetector:
@@ -143,9 +151,29 @@ class FaceDetector:
         found = self._run(views)
         rest = [index for index, faces in enumerate(found) if not faces]
         close = [self._fit_close(images[index]) for index in rest]
-        for index, faces in zip(rest, self._run(close), strict=True):
-            found[index] = faces
-        return found
+        for index, view, faces in zip(rest, close, self._run(close), strict=True):
+            views[index], found[index] = view, faces
+        return [self._look_closer(*each) for each in zip(images, views, found, strict=True)]
+
+    def _look_closer(self, image: NDArray[np.uint8], view: _View, faces: list[Face]) -> list[Face]:
+        """Replace what was not seen well by the mean of two looks at the face alone, one of them mirrored."""
+        least, most = _SEEN_WELL
+        unsure = [face for face in faces if not least <= face.height * view.scale[1] <= most]
+        largest = sorted(unsure, key=lambda face: -face.area)[:_MAX_LOOKS]
+        views = [self._fit_face(image, face) for face in largest]
+        looks = self._run([*views, *map(_mirrored, views)], _LOOK_SCORE)
+        plain, mirrored = looks[: len(views)], looks[len(views) :]
+        better: dict[int, Face] = {}
+        for face, view, ours, theirs in zip(largest, views, plain, mirrored, strict=True):
+            both = _same(face, ours), _same(face, [_mirrored_back(other, view) for other in theirs])
+            seen = [look for look in both if look is not None]
+            if seen:
+                better[id(face)] = replace(
+                    face,
+                    bbox=np.mean([look.bbox for look in seen], axis=0, dtype=np.float32),
+                    landmarks=np.mean([look.landmarks for look in seen], axis=0, dtype=np.float32),
+                )
+        return [better.get(id(face), face) for face in faces]
 
     def _fit(self, image: NDArray[np.uint8]) -> _View:
         height, width = image.shape[:2]
@@ -164,8 +192,23 @@ class FaceDetector:
         side = _CLOSE_SIDE * min(canvas) / _CLOSE_CANVAS
         return _view(image, min(1.0, side / max(height, width)), canvas, centred=True)
 
-    def _run(self, views: list[_View]) -> list[list[Face]]:
-        """Run views through the graph, those of equal size together."""
+    def _fit_face(self, image: NDArray[np.uint8], face: Face) -> _View:
+        rows, columns = self.card.input.size
+        canvas = (rows or _LOOK_SIDE, columns or _LOOK_SIDE)
+        scale = min(1.0, _LOOK_FACE / face.height)
+        half = (_LOOK_SIDE / 2 - 1) / scale
+        centre = (face.bbox[:2] + face.bbox[2:]) / 2
+        height, width = image.shape[:2]
+        left, top = (int(value) for value in np.clip(np.floor(centre - half), 0, (width - 1, height - 1)))
+        right, bottom = (int(value) for value in np.clip(np.ceil(centre + half), 1, (width, height)))
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        view = _view(image[top:bottom, left:right], scale, canvas, centred=True)
+        shift = view.shift[0] - left * view.scale[0], view.shift[1] - top * view.scale[1]
+        return _View(view.canvas, view.scale, shift)
+
+    def _run(self, views: list[_View], score: float | None = None) -> list[list[Face]]:
+        """Run views through the graph, those of equal size together; faces from `score` on, or the usual."""
+        least = self.score_threshold if score is None else score
         results: list[list[Face]] = [[] for _ in views]
         limit = min(self.network.batch or _MAX_BATCH, _MAX_BATCH)
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -176,7 +219,7 @@ class FaceDetector:
                 part = members[start : start + limit]
                 outputs = self.network.run(np.stack([views[index].canvas for index in part]))
                 decode = DECODERS[self.card.kind]
-                candidates = decode(outputs, len(part), (rows, columns), self.score_threshold)
+                candidates = decode(outputs, len(part), (rows, columns), least)
                 for index, candidate in zip(part, candidates, strict=True):
                     results[index] = _faces(candidate, views[index])
         return results
@@ -236,6 +279,35 @@ def _faces(candidates: Candidates, view: _View) -> list[Face]:
 def _plausible(box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> bool:
     """Whether a crop can be cut out: an extent of a pixel at least, landmarks that do not coincide."""
     return bool((box[1] - box[0] >= 1).all() and np.ptp(landmarks, axis=0).max() >= 1)
+
+
+def _mirrored(view: _View) -> _View:
+    """The view with its canvas mirrored; faces found there are brought back by `_mirrored_back`."""
+    return replace(view, canvas=np.ascontiguousarray(view.canvas[:, ::-1]))
+
+
+def _mirrored_back(face: Face, view: _View) -> Face:
+    """A face that was found in the mirrored canvas of a view, as it is in the picture."""
+    # x in the picture is (canvas - shift + 0.5) / scale - 0.5, and the canvas counts from the other side.
+    width, scale, shift = view.canvas.shape[1], view.scale[0], view.shift[0]
+    total = np.float32((width - 2 * shift) / scale - 1)
+    left, top, right, bottom = face.bbox
+    landmarks = face.landmarks[_MIRRORED].copy()
+    landmarks[:, 0] = total - landmarks[:, 0]
+    return replace(face, bbox=np.array([total - right, top, total - left, bottom]), landmarks=landmarks)
+
+
+def _same(face: Face, others: Sequence[Face]) -> Face | None:
+    """The one of `others` that is this face, or None."""
+    best = max(others, key=lambda other: _overlap(face, other), default=None)
+    return best if best is not None and _overlap(face, best) > 0.5 else None
+
+
+def _overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two faces' boxes."""
+    corners = np.maximum(a.bbox[:2], b.bbox[:2]), np.minimum(a.bbox[2:], b.bbox[2:])
+    shared = float(np.clip(corners[1] - corners[0], 0, None).prod())
+    return shared / max(a.area + b.area - shared, 1e-9)
 
 
 def _best(faces: Sequence[Face]) -> float:

@@ -54,7 +54,7 @@ def unit_rows(count: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def header() -> Header:
     """Of the galleries made here."""
-    return Header("bench/1", "arcface-112/3", DIM, "bench@0", "0" * 64, AT)
+    return Header("bench/1", "arcface-112/4", DIM, "bench@0", "0" * 64, AT)
 
 
 def peers() -> tuple[Any, Any]:

@@ -15,6 +15,12 @@ constexpr int GRID = 32;
 constexpr int CLOSE_SIDE = 192;    // second try: the picture's longer side ...
 constexpr int CLOSE_CANVAS = 320;  // ... in the middle of this much black
 
+constexpr double SEEN_WELL[] = {56, 200};  // heights on the canvas at which more looks bring nothing
+constexpr int LOOK_SIDE = 160;         // side of the canvas with a face alone ...
+constexpr double LOOK_FACE = 96;       // ... and the face's height there
+constexpr double LOOK_SCORE = 0.3;     // enough there, for that it is a face was decided before
+constexpr std::size_t MAX_LOOKS = 16;  // the largest faces that get them: bounds the time for crowds
+
 // A picture as the graph sees it: canvas = (picture + 0.5) * scale - 0.5 + shift.
 struct View {
     Picture canvas;
@@ -55,6 +61,24 @@ View fit_close(const Picture& picture, const nlohmann::json& size) {
     return view(picture, std::min(1.0, side / std::max(picture.height, picture.width)), columns, rows, true);
 }
 
+// One face alone, at the size at which its landmarks are found best.
+View fit_face(const Picture& picture, const nlohmann::json& size, const Face& face) {
+    const int rows = size.at(0).is_null() ? LOOK_SIDE : size.at(0).get<int>();
+    const int columns = size.at(1).is_null() ? LOOK_SIDE : size.at(1).get<int>();
+    const double scale = std::min(1.0, LOOK_FACE / (face.bottom - face.top));
+    const double half = (LOOK_SIDE / 2 - 1) / scale;
+    const double x = (face.left + face.right) / 2, y = (face.top + face.bottom) / 2;
+    auto clip = [](double value, int low, int high) { return int(std::clamp(value, double(low), double(high))); };
+    const int left = clip(std::floor(x - half), 0, picture.width - 1);
+    const int top = clip(std::floor(y - half), 0, picture.height - 1);
+    const int right = std::max(clip(std::ceil(x + half), 1, picture.width), left + 1);
+    const int bottom = std::max(clip(std::ceil(y + half), 1, picture.height), top + 1);
+    View result = view(cut(picture, left, top, right, bottom), scale, columns, rows, true);
+    result.left -= left * result.scale_x;
+    result.top -= top * result.scale_y;
+    return result;
+}
+
 const std::vector<float>& output(const Outputs& outputs, const std::string& name, int stride, std::size_t size) {
     const auto found = outputs.find(name + "_" + std::to_string(stride));
     if (found == outputs.end() || found->second.size() != size)
@@ -63,8 +87,8 @@ const std::vector<float>& output(const Outputs& outputs, const std::string& name
 }
 
 // The project's own detector: logits, and distances in strides from the cell's centre.
-void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns, std::vector<Face>& faces) {
-    const double logit = std::log(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD));
+void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns, double threshold, std::vector<Face>& faces) {
+    const double logit = std::log(threshold / (1 - threshold));
     const std::size_t cells = std::size_t(rows) * columns;
     const auto& scores = output(outputs, "score", stride, cells);
     const auto& bbox = output(outputs, "bbox", stride, 4 * cells);
@@ -85,7 +109,7 @@ void decode_pocketface(const Outputs& outputs, int stride, int rows, int columns
 }
 
 // YuNet: score sqrt(cls * obj), box as centre offset and log size, from the cell's corner.
-void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, std::vector<Face>& faces) {
+void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, double threshold, std::vector<Face>& faces) {
     const std::size_t cells = std::size_t(rows) * columns;
     const auto& cls = output(outputs, "cls", stride, cells);
     const auto& obj = output(outputs, "obj", stride, cells);
@@ -94,7 +118,7 @@ void decode_yunet(const Outputs& outputs, int stride, int rows, int columns, std
     for (std::size_t cell = 0; cell < cells; cell++) {
         Face face{};
         face.score = std::sqrt(std::clamp(double(cls[cell]), 0.0, 1.0) * std::clamp(double(obj[cell]), 0.0, 1.0));
-        if (!(face.score >= SCORE_THRESHOLD)) continue;
+        if (!(face.score >= threshold)) continue;
         const double column = cell % columns, row = cell / columns;
         const float* box = &bbox[4 * cell];
         const float* points = &kps[10 * cell];
@@ -130,16 +154,16 @@ std::vector<Face> suppress(std::vector<Face> faces) {
     return kept;
 }
 
-std::vector<Face> search(Model& model, const View& view) {
+std::vector<Face> search(Model& model, const View& view, double threshold) {
     const Outputs outputs = model.run(view.canvas);
     const std::string kind = model.card().at("kind");
     std::vector<Face> faces;
     for (int stride : {8, 16, 32}) {
         const int rows = view.canvas.height / stride, columns = view.canvas.width / stride;
         if (kind == "pocketface") {
-            decode_pocketface(outputs, stride, rows, columns, faces);
+            decode_pocketface(outputs, stride, rows, columns, threshold, faces);
         } else if (kind == "yunet") {
-            decode_yunet(outputs, stride, rows, columns, faces);
+            decode_yunet(outputs, stride, rows, columns, threshold, faces);
         } else {
             throw std::runtime_error("detectors of the kind " + kind + " are not decoded here");
         }
@@ -154,12 +178,74 @@ std::vector<Face> search(Model& model, const View& view) {
     return faces;
 }
 
+// The view with its canvas mirrored.
+View mirrored(View view) {
+    for (int y = 0; y < view.canvas.height; y++) {
+        for (int left = 0, right = view.canvas.width - 1; left < right; left++, right--) {
+            std::swap_ranges(view.canvas.at(left, y), view.canvas.at(left, y) + 3, view.canvas.at(right, y));
+        }
+    }
+    return view;
+}
+
+// A face that was found in the mirrored canvas of a view, as it is in the picture.
+Face mirrored_back(const Face& face, const View& view) {
+    const double total = (view.canvas.width - 2 * view.left) / view.scale_x - 1;
+    Face result = face;
+    result.left = total - face.right, result.right = total - face.left;
+    const auto& marks = face.landmarks;
+    result.landmarks = {marks[1], marks[0], marks[2], marks[4], marks[3]};
+    for (Point& point : result.landmarks) point.x = total - point.x;
+    return result;
+}
+
+// The one of `others` that is this face, or null.
+const Face* same(const Face& face, const std::vector<Face>& others) {
+    const auto best = std::max_element(others.begin(), others.end(), [&](const Face& a, const Face& b) {
+        return overlap(face, a) < overlap(face, b);
+    });
+    return best == others.end() || overlap(face, *best) <= 0.5 ? nullptr : &*best;
+}
+
+// Replace boxes and landmarks not seen well by the mean of two looks at the face alone, one of them mirrored.
+void look_closer(Model& model, const Picture& picture, const View& seen, std::vector<Face>& faces) {
+    std::vector<Face*> largest;
+    for (Face& face : faces) {
+        const double height = (face.bottom - face.top) * seen.scale_y;
+        if (height < SEEN_WELL[0] || height > SEEN_WELL[1]) largest.push_back(&face);
+    }
+    std::stable_sort(largest.begin(), largest.end(), [](Face* a, Face* b) { return a->area() > b->area(); });
+    if (largest.size() > MAX_LOOKS) largest.resize(MAX_LOOKS);
+    for (Face* face : largest) {
+        const View view = fit_face(picture, model.card().at("input").at("size"), *face);
+        const auto plain = search(model, view, LOOK_SCORE);
+        auto turned = search(model, mirrored(view), LOOK_SCORE);
+        for (Face& other : turned) other = mirrored_back(other, view);
+        const Face* one = same(*face, plain);
+        const Face* two = same(*face, turned);
+        if (!one) one = two;
+        if (!two) two = one;
+        if (!one) continue;
+        auto mean = [](double a, double b) { return (a + b) / 2; };
+        Face better = *face;
+        better.left = mean(one->left, two->left), better.right = mean(one->right, two->right);
+        better.top = mean(one->top, two->top), better.bottom = mean(one->bottom, two->bottom);
+        for (int i = 0; i < 5; i++) {
+            const Point a = one->landmarks[i], b = two->landmarks[i];
+            better.landmarks[i] = {mean(a.x, b.x), mean(a.y, b.y)};
+        }
+        *face = better;
+    }
+}
+
 }  // namespace
 
 std::vector<Face> detect(Model& model, const Picture& picture) {
     const auto& size = model.card().at("input").at("size");
-    auto faces = search(model, fit(picture, size));
-    if (faces.empty()) faces = search(model, fit_close(picture, size));
+    View seen = fit(picture, size);
+    auto faces = search(model, seen, SCORE_THRESHOLD);
+    if (faces.empty()) faces = search(model, seen = fit_close(picture, size), SCORE_THRESHOLD);
+    look_closer(model, picture, seen, faces);
     return faces;
 }
 

@@ -62,13 +62,13 @@ export function suppress(faces, limit) {
 }
 
 /** Intersection over union of two boxes. */
-function overlap(a, b) {
+export function overlap(a, b) {
   const shared = area([Math.max(a[0], b[0]), Math.max(a[1], b[1]), Math.min(a[2], b[2]), Math.min(a[3], b[3])]);
   return shared / Math.max(area(a) + area(b) - shared, 1e-9);
 }
 
 /** Area of a box; none where it is turned inside out. */
-function area([left, top, right, bottom]) {
+export function area([left, top, right, bottom]) {
   return Math.max(right - left, 0) * Math.max(bottom - top, 0);
 }
 

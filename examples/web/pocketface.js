@@ -14,14 +14,17 @@
 // Types and units are in pocketface.d.ts. Pictures are RGB, 8 bits, without alpha.
 
 import { align } from "./align.js";
-import { DECODERS, suppress } from "./decoders.js";
-import { fit, fitClose } from "./views.js";
+import { area, DECODERS, overlap, suppress } from "./decoders.js";
+import { fit, fitClose, fitFace, mirrored, mirroredBack } from "./views.js";
 
 export { align, CROP_SIZE, estimate, TEMPLATE } from "./align.js";
 export { MAX_PIXELS, PictureError, pixelsOf, readPicture, toImageData } from "./pixels.js";
 
 const SCORE_THRESHOLDS = { pocketface: 0.6, yunet: 0.6 };
 const OVERLAP = 0.4;
+const SEEN_WELL = [56, 200]; // heights on the canvas at which more looks bring nothing
+const LOOK_SCORE = 0.3; // enough in a look at a face alone, for that it is a face was decided before
+const MAX_LOOKS = 16; // the largest faces that get them: bounds the time for crowds
 const MIN_EXPECTED_ERRORS = 3; // the "rule of 3" of ISO/IEC 19795-1
 
 /** The model's file does not fit its card, or is damaged. */
@@ -88,8 +91,13 @@ export class FaceRecognizer {
   /** Find the faces of a picture, best score first. */
   async detect(image) {
     const { size } = this.detectorCard.input;
-    const faces = await this.#search(fit(image, size));
-    return faces.length > 0 ? faces : this.#search(fitClose(image, size));
+    const first = fit(image, size);
+    const faces = await this.#search(first);
+    if (faces.length > 0) {
+      return this.#lookCloser(image, first, faces);
+    }
+    const close = fitClose(image, size);
+    return this.#lookCloser(image, close, await this.#search(close));
   }
 
   /** Cut out the face with these landmarks. */
@@ -116,10 +124,10 @@ export class FaceRecognizer {
     return { embedding: raw.map((value) => value / norm), norm };
   }
 
-  async #search({ canvas, scale, shift }) {
+  async #search({ canvas, scale, shift }, threshold = SCORE_THRESHOLDS[this.detectorCard.kind]) {
     const { card } = this.#detector;
     const outputs = await this.#run(this.#detector, canvas);
-    const candidates = DECODERS[card.kind](outputs, canvas.height, canvas.width, SCORE_THRESHOLDS[card.kind]);
+    const candidates = DECODERS[card.kind](outputs, canvas.height, canvas.width, threshold);
     const back = (value, axis) => (value - shift[axis] + 0.5) / scale[axis] - 0.5;
     return suppress(candidates, OVERLAP)
       .map(({ score, box, landmarks }) => ({
@@ -128,6 +136,29 @@ export class FaceRecognizer {
         landmarks: landmarks.map((point) => point.map(back)),
       }))
       .filter(plausible);
+  }
+
+  /** Replace boxes and landmarks not seen well by the mean of two looks at the face alone, one mirrored. */
+  async #lookCloser(image, { scale }, faces) {
+    const result = [...faces];
+    const [least, most] = SEEN_WELL;
+    const unsure = faces.filter(({ box }) => !between((box[3] - box[1]) * scale[1], least, most));
+    for (const face of unsure.toSorted((a, b) => area(b.box) - area(a.box)).slice(0, MAX_LOOKS)) {
+      const view = fitFace(image, this.detectorCard.input.size, face);
+      const plain = await this.#search(view, LOOK_SCORE);
+      const turned = await this.#search(mirrored(view), LOOK_SCORE);
+      const found = [same(face, plain), same(face, turned.map((other) => mirroredBack(other, view)))];
+      const seen = found.filter((look) => look !== null);
+      if (seen.length > 0) {
+        const mean = (value) => seen.reduce((sum, look) => sum + value(look), 0) / seen.length;
+        result[faces.indexOf(face)] = {
+          score: face.score,
+          box: face.box.map((_, i) => mean(({ box }) => box[i])),
+          landmarks: face.landmarks.map((point, i) => point.map((_, axis) => mean(({ landmarks }) => landmarks[i][axis]))),
+        };
+      }
+    }
+    return result;
   }
 
   async #run({ card, session }, image) {
@@ -139,6 +170,16 @@ export class FaceRecognizer {
     this.#last = run.catch(() => {}); // a failure is its own caller's; the next run goes on
     return run;
   }
+}
+
+function between(value, least, most) {
+  return least <= value && value <= most;
+}
+
+/** The one of `others` that is this face, or null. */
+function same(face, others) {
+  const [best] = others.toSorted((a, b) => overlap(face.box, b.box) - overlap(face.box, a.box));
+  return best !== undefined && overlap(face.box, best.box) > 0.5 ? best : null;
 }
 
 /** Cosine similarity of two embeddings. */

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from pocketface.recognizer import FaceRecognizer
     from pocketface.types import Face
 
-# Landmarks: 1 a second look at faces seen too small or large, 2 the mean of two looks at each, 3 one look.
-PREPROCESSING = "arcface-112/3"
+# Landmarks: 1 a second look at faces seen too small or large, 2 the mean of two looks at each,
+# 3 one look, 4 that mean for faces seen small or large.
+PREPROCESSING = "arcface-112/4"
 """Version of everything between a picture and the network's input; raised when templates change with it."""
 
 _EXPIRE_EVERY = 3600.0

@@ -21,7 +21,7 @@ class Header:
 
     Attributes:
         space: embedding-space id of the model's card; templates of other spaces are refused.
-        preprocessing: version of alignment and mirroring, as `arcface-112/3`.
+        preprocessing: version of alignment and mirroring, as `arcface-112/4`.
         dim: length of a template.
         model: id of the embedder that made the gallery (`name@sha256[:12]`).
         model_sha256: sha256 of that embedder's graph.

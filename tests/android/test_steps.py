@@ -135,8 +135,16 @@ class Blind:
 
 
 @pytest.mark.parametrize("blind", [False, True])
-@pytest.mark.parametrize("size", [(512, 512), (1900, 1500), (150, 150)])
-def test_faces_of_a_photo_are_found_alike(kotlin, image, size: tuple[int, int], blind: bool) -> None:
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        ((0, 0, 512, 512), (512, 512)),
+        ((0, 0, 512, 512), (1900, 1500)),
+        ((0, 0, 512, 512), (150, 150)),
+        pytest.param((144, 37, 304, 197), (600, 600), id="large: looked at twice more"),
+    ],
+)
+def test_faces_of_a_photo_are_found_alike(kotlin, image, box, size: tuple[int, int], blind: bool) -> None:
     """The whole search, with the graph running in Python."""
     try:
         model = registry.find(f"{registry.default('detect').card.name}.fp32")
@@ -147,7 +155,7 @@ def test_faces_of_a_photo_are_found_alike(kotlin, image, size: tuple[int, int], 
     card = replace(model.card, input=replace(model.card.input, size=(320, 320)))
     detector = FaceDetector(replace(model, card=card), engine="onnxruntime", threads=1)
     network = detector.network
-    photo = np.asarray(Image.fromarray(image).resize(size))
+    photo = np.asarray(Image.fromarray(image).crop(box).resize(size))
     detector.network = Blind(network) if blind else network
     expected = detector.detect(photo)
     detector.network = Blind(network) if blind else network

@@ -124,15 +124,24 @@ def test_a_large_sharp_photo_agrees(verify, cards, recognizer, photos: Path, tmp
     assert float(found[1]) == pytest.approx(expected.similarity, abs=1e-3)
 
 
-def test_a_face_that_overflows_the_frame_agrees(verify, cards, recognizer, photos: Path, tmp_path) -> None:
-    """The detector's second try: smaller, with a margin."""
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        pytest.param(
+            (165, 123, 368, 326), (900, 900), id="overflowing: a second try, smaller, with a margin"
+        ),
+        pytest.param((100, 60, 440, 400), (900, 900), id="large: looked at twice more"),
+        pytest.param((0, 0, 512, 600), (88, 103), id="small: looked at twice more"),
+    ],
+)
+def test_faces_of_any_size_agree(verify, cards, recognizer, photos: Path, tmp_path, box, size) -> None:
     from PIL import Image
 
-    close = tmp_path / "close.jpg"
+    part = tmp_path / "part.jpg"
     with Image.open(photos / "grace-hopper.jpg") as photo:
-        photo.crop((165, 123, 368, 326)).resize((900, 900)).save(close, quality=95)
-    expected = recognizer.verify(close, photos / "grace-hopper.jpg")
-    done = verify(*cards, close, photos / "grace-hopper.jpg")
+        photo.crop(box).resize(size).save(part, quality=95)
+    expected = recognizer.verify(part, photos / "grace-hopper.jpg")
+    done = verify(*cards, part, photos / "grace-hopper.jpg")
     found = re.search(r"similarity (-?[\d.]+)", done.stdout)
     assert found, done.stderr
     assert float(found[1]) == pytest.approx(expected.similarity, abs=1e-3)

@@ -26,7 +26,7 @@ def unit_rows(count, seed=0, dim=DIM):
 def make_header(**changes):
     values = {
         "space": "test/1",
-        "preprocessing": "arcface-112/3",
+        "preprocessing": "arcface-112/4",
         "dim": DIM,
         "model": "test@0123456789ab",
         "model_sha256": hashlib.sha256(b"test").hexdigest(),

@@ -18,7 +18,7 @@ from pocketface.gallery.records import Header, Template
 from pocketface.gallery.sqlite import SqliteStore
 
 AT = "2026-11-22T12:00:00.000+00:00"
-HEADER = Header("test/1", "arcface-112/3", 128, "test@0", "0" * 64, AT)
+HEADER = Header("test/1", "arcface-112/4", 128, "test@0", "0" * 64, AT)
 
 
 def change(path: Path) -> dict[str, object]:

@@ -14,7 +14,7 @@ from pocketface.gallery.sqlite import SqliteStore
 
 TEMPLATES = 3
 AT = "2026-11-22T12:00:00.000+00:00"
-HEADER = Header("test/1", "arcface-112/3", 128, "test@0", "0" * 64, AT)
+HEADER = Header("test/1", "arcface-112/4", 128, "test@0", "0" * 64, AT)
 
 
 def main(path: str, seed: int) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketface import FaceDetector, InputError, ModelError, decoders, images, registry
+from pocketface import FaceDetector, InputError, ModelError, decoders, detect, images, registry
 from pocketface.recognizer import choose
 
 
@@ -12,8 +12,9 @@ def iou(a, b):
     return shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared)
 
 
-def test_yunet_agrees_with_opencv_on_lfw(shared, lfw):
+def test_yunet_agrees_with_opencv_on_lfw(shared, lfw, monkeypatch):
     cv2 = pytest.importorskip("cv2")
+    monkeypatch.setattr(detect, "_MAX_LOOKS", 0)  # OpenCV looks at a picture once
     path = shared / "models" / "yunet_n_dynamic.onnx"
     ours = FaceDetector(registry.find(path), threads=1, score_threshold=0.7)
     theirs = cv2.FaceDetectorYN.create(str(path), "", (250, 250), 0.7, 0.4, 5000)
@@ -52,6 +53,38 @@ def test_own_landmarks_are_close_to_opencvs(shared, lfw):
     assert np.mean(errors) < 0.08
 
 
+def test_looks_at_a_large_face_alone_bring_landmarks_closer_to_opencvs(shared, lfw, monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    ours = FaceDetector(registry.find("facedet"), threads=1)
+    path = shared / "models" / "yunet_n_dynamic.onnx"
+    theirs = cv2.FaceDetectorYN.create(str(path), "", (250, 250), 0.9, 0.4, 5000)
+    errors = {0: [], 16: []}
+    for photo in sorted(lfw.glob("*/*_0001.jpg"))[::60]:
+        picture = images.load(photo)
+        expected = theirs.detect(np.ascontiguousarray(picture[:, :, ::-1]))[1]
+        close = Image.fromarray(picture[50:200, 50:200]).resize((600, 600))  # its face is 300 px high
+        for looks, own in errors.items():
+            monkeypatch.setattr(detect, "_MAX_LOOKS", looks)
+            found = ours.detect(np.asarray(close))
+            if expected is not None and len(expected) == len(found) == 1:
+                points = (expected[0, 4:14].reshape(5, 2) - 50 + 0.5) * 4 - 0.5
+                apart = np.linalg.norm(points[1] - points[0])
+                own.append(np.linalg.norm(found[0].landmarks - points, axis=1).mean() / apart)
+    assert len(errors[16]) >= 30
+    assert np.mean(errors[16]) < min(0.08, 0.9 * np.mean(errors[0]))
+
+
+def test_a_mirrored_picture_has_mirrored_landmarks(portraits):
+    detector = FaceDetector(registry.find("facedet"), threads=1)
+    for path in portraits[:3]:
+        picture = images.load(path)
+        face, turned = (
+            choose(detector.detect(p), "largest", p.shape)[0] for p in (picture, picture[:, ::-1])
+        )
+        back = turned.landmarks[[1, 0, 2, 4, 3]] * (-1, 1) + (picture.shape[1] - 1, 0)
+        assert np.abs(face.landmarks - back).max() < 0.02 * face.height
+
+
 @pytest.mark.parametrize("file", ["face_detection_yunet_2023mar.onnx", "det_500m.onnx"])
 def test_other_kinds_find_the_same_faces(shared, lfw, yunet, file):
     other = FaceDetector(registry.find(shared / "models" / file), threads=1)
@@ -88,6 +121,19 @@ def test_faces_of_a_twentieth_of_the_height(yunet, portraits, size):
     found = yunet.detect(np.asarray(canvas))
     assert len(found) == 1
     assert np.abs(found[0].landmarks - (face.landmarks * scale + place)).max() < 0.2 * 0.05 * size[1]
+
+
+def test_landmarks_hardly_depend_on_the_size_of_the_picture(yunet, portraits):
+    for path in portraits[:4]:
+        picture = Image.open(path)
+        whole = yunet.detect(np.asarray(picture))[0]
+        scale = 150 / whole.height
+        small = picture.resize((round(1024 * scale),) * 2, Image.Resampling.LANCZOS)
+        canvas = Image.new("RGB", (4000, 3000), (110, 120, 100))
+        canvas.paste(small, (1000, 1200))
+        found = yunet.detect(np.asarray(canvas))[0]
+        expected = (whole.landmarks + 0.5) * small.width / 1024 - 0.5 + (1000, 1200)
+        assert np.abs(found.landmarks - expected).max() < 0.05 * 150, path.name
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

@@ -79,12 +79,21 @@ def test_embeddings_of_the_repositorys_photos_agree(module, recognizer, faces) -
         assert_same_embedding(module, recognizer, path)
 
 
-def test_embedding_of_a_face_that_overflows_the_frame_agrees(module, recognizer, faces, tmp_path) -> None:
-    """The detector's second try: smaller, with a margin."""
-    close = tmp_path / "close.png"
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [
+        pytest.param(
+            (165, 123, 368, 326), (900, 900), id="overflowing: a second try, smaller, with a margin"
+        ),
+        pytest.param((100, 60, 440, 400), (900, 900), id="large: looked at twice more"),
+        pytest.param((0, 0, 512, 600), (88, 103), id="small: looked at twice more"),
+    ],
+)
+def test_embeddings_of_faces_of_any_size_agree(module, recognizer, faces, tmp_path, box, size) -> None:
+    part = tmp_path / "part.png"
     with Image.open(faces[1]) as photo:
-        photo.crop((165, 123, 368, 326)).resize((900, 900)).save(close)
-    assert_same_embedding(module, recognizer, close)
+        photo.crop(box).resize(size).save(part)
+    assert_same_embedding(module, recognizer, part)
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.0, 1.15, 1.9, 2.6, 5.4])

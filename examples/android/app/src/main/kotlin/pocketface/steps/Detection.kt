@@ -1,5 +1,6 @@
 package pocketface.steps
 
+import kotlin.math.ceil
 import kotlin.math.exp
 import kotlin.math.floor
 import kotlin.math.ln
@@ -25,6 +26,20 @@ data class Face(
         return shared / max(area + other.area - shared, 1e-9)
     }
 
+    /** Halfway between this face and another. */
+    fun mean(other: Face): Face {
+        fun half(a: Double, b: Double) = (a + b) / 2
+        val points = landmarks.zip(other.landmarks) { a, b -> Point(half(a.x, b.x), half(a.y, b.y)) }
+        return Face(
+            half(left, other.left),
+            half(top, other.top),
+            half(right, other.right),
+            half(bottom, other.bottom),
+            points,
+            score
+        )
+    }
+
     /** The face under z -> (z - shift + 0.5) / scale - 0.5. */
     fun mapped(shiftX: Double, shiftY: Double, scaleX: Double, scaleY: Double): Face {
         fun x(value: Double) = (value - shiftX + 0.5) / scaleX - 0.5
@@ -35,13 +50,18 @@ data class Face(
 
 /** Decodes the project's own detector (docs/architecture.md) from a TFLite graph, whose maps are NHWC. */
 object Decoder {
-    private const val SCORE_THRESHOLD = 0.6
+    const val SCORE_THRESHOLD = 0.6
     private const val OVERLAP = 0.4
     private val STRIDES = listOf(8, 16, 32)
 
     /** Faces in pixels of the graph's input, best score first; [outputs] are flattened maps by name. */
-    fun decode(outputs: Map<String, FloatArray>, width: Int, height: Int): List<Face> {
-        val logit = ln(SCORE_THRESHOLD / (1 - SCORE_THRESHOLD))
+    fun decode(
+        outputs: Map<String, FloatArray>,
+        width: Int,
+        height: Int,
+        threshold: Double = SCORE_THRESHOLD
+    ): List<Face> {
+        val logit = ln(threshold / (1 - threshold))
         val faces = ArrayList<Face>()
         for (stride in STRIDES) {
             val columns = width / stride
@@ -96,11 +116,30 @@ class Detector(private val width: Int, private val height: Int, private val run:
     /** Faces of a picture, best score first. */
     fun detect(picture: Picture): List<Face> {
         val first = view(picture, min(width.toDouble() / picture.width, height.toDouble() / picture.height), false)
+        val found = search(first)
+        if (found.isNotEmpty()) return lookCloser(picture, first, found)
         // Faces that fill the frame: smaller, with a margin.
-        return search(first).ifEmpty {
-            search(view(picture, CLOSE * min(width, height) / max(picture.width, picture.height), true))
+        val close = view(picture, CLOSE * min(width, height) / max(picture.width, picture.height), true)
+        return lookCloser(picture, close, search(close))
+    }
+
+    /** Replaces boxes and landmarks not seen well by the mean of two looks at the face alone, one mirrored. */
+    private fun lookCloser(picture: Picture, seen: View, faces: List<Face>): List<Face> {
+        val unsure = faces.filter { (it.bottom - it.top) * seen.scaleY !in LEAST_SEEN..MOST_SEEN }
+        val largest = unsure.sortedByDescending { it.area }.take(MAX_LOOKS)
+        return faces.map { face ->
+            if (face !in largest) return@map face
+            val view = faceView(picture, face)
+            val plain = same(face, search(view, LOOK_SCORE))
+            val turned = same(face, search(view.mirrored(), LOOK_SCORE).map { view.mirroredBack(it) })
+            val one = plain ?: turned ?: return@map face
+            one.mean(turned ?: one).copy(score = face.score)
         }
     }
+
+    /** The one of [others] that is this face, or null. */
+    private fun same(face: Face, others: List<Face>): Face? =
+        others.sortedByDescending { it.overlap(face) }.firstOrNull()?.takeIf { it.overlap(face) > 0.5 }
 
     /** A picture as the graph sees it: canvas = (picture + 0.5) * scale - 0.5 + shift. */
     private class View(
@@ -109,10 +148,19 @@ class Detector(private val width: Int, private val height: Int, private val run:
         val scaleY: Double,
         val shiftX: Double,
         val shiftY: Double
-    )
+    ) {
+        fun mirrored(): View = View(canvas.mirrored(), scaleX, scaleY, shiftX, shiftY)
 
-    private fun search(view: View): List<Face> =
-        Decoder.decode(run(view.canvas), width, height)
+        /** A face that was found in the mirrored canvas, as it is in the picture. */
+        fun mirroredBack(face: Face): Face {
+            val total = (canvas.width - 2 * shiftX) / scaleX - 1
+            val points = MIRRORED.map { Point(total - face.landmarks[it].x, face.landmarks[it].y) }
+            return face.copy(left = total - face.right, right = total - face.left, landmarks = points)
+        }
+    }
+
+    private fun search(view: View, threshold: Double = Decoder.SCORE_THRESHOLD): List<Face> =
+        Decoder.decode(run(view.canvas), width, height, threshold)
         .map { it.mapped(view.shiftX, view.shiftY, view.scaleX, view.scaleY) }
 
     private fun view(picture: Picture, factor: Double, centred: Boolean): View {
@@ -131,6 +179,23 @@ class Detector(private val width: Int, private val height: Int, private val run:
         return View(canvas, scaleX, scaleY, left.toDouble(), top.toDouble())
     }
 
+    /** One face alone, at the size at which its landmarks are found best. */
+    private fun faceView(picture: Picture, face: Face): View {
+        val scale = min(1.0, LOOK_FACE / (face.bottom - face.top))
+        val half = (LOOK_SIDE / 2 - 1) / scale
+        val x = (face.left + face.right) / 2
+        val y = (face.top + face.bottom) / 2
+        val left = clip(floor(x - half), 0, picture.width - 1)
+        val top = clip(floor(y - half), 0, picture.height - 1)
+        val right = max(clip(ceil(x + half), 1, picture.width), left + 1)
+        val bottom = max(clip(ceil(y + half), 1, picture.height), top + 1)
+        val view = view(picture.cut(left, top, right, bottom), scale, true)
+        val shiftX = view.shiftX - left * view.scaleX
+        return View(view.canvas, view.scaleX, view.scaleY, shiftX, view.shiftY - top * view.scaleY)
+    }
+
+    private fun clip(value: Double, low: Int, high: Int): Int = min(max(value, low.toDouble()), high.toDouble()).toInt()
+
     /** Halves go to the even neighbour, as in Python. */
     private fun round(value: Double): Int {
         val lower = floor(value).toInt()
@@ -139,5 +204,12 @@ class Detector(private val width: Int, private val height: Int, private val run:
 
     private companion object {
         const val CLOSE = 0.6 // of the input's shorter side: 192 of 320 pixels
+        const val LEAST_SEEN = 56.0 // heights on the canvas from which ...
+        const val MOST_SEEN = 200.0 // ... to which more looks bring nothing
+        const val LOOK_SIDE = 160 // side of the square with a face alone ...
+        const val LOOK_FACE = 96.0 // ... and the face's height there
+        const val LOOK_SCORE = 0.3 // enough there, for that it is a face was decided before
+        const val MAX_LOOKS = 16 // the largest faces that get them: bounds the time for crowds
+        val MIRRORED = listOf(1, 0, 2, 4, 3) // left and right eye and mouth corner change places
     }
 }

@@ -22,6 +22,17 @@ class Picture(val width: Int, val height: Int, val data: ByteArray = ByteArray(3
         return out
     }
 
+    /** Left and right exchanged. */
+    fun mirrored(): Picture {
+        val out = Picture(width, height)
+        for (y in 0 until height) {
+            for (x in 0 until width) {
+                System.arraycopy(data, 3 * (y * width + width - 1 - x), out.data, 3 * (y * width + x), 3)
+            }
+        }
+        return out
+    }
+
     /** Averages of blocks of pixels; the blocks at the right and lower edge may be smaller. Rounds as Pillow does. */
     fun reduce(across: Int, down: Int = across): Picture {
         if (across == 1 && down == 1) return this
