@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pocketface.cli import ERROR, common
+from pocketface.cli.intermixed import let_options_stand_anywhere
 from pocketface.errors import ExtraError, ImageError, InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--save-picture", metavar="OUT.png", help="draw the faces of the only photo")
     common.add_detector_options(parser)
+    let_options_stand_anywhere(parser)
 
 
 def run(args: argparse.Namespace) -> int:

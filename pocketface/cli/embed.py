@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pocketface import atomic
 from pocketface.cli import ERROR, common
+from pocketface.cli.intermixed import let_options_stand_anywhere
 from pocketface.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("-o", "--output", metavar="VECTORS.npz", help="file to write")
     parser.add_argument("--json", action="store_true", help="print one JSON document with the vectors")
     common.add_recognizer_options(parser)
+    let_options_stand_anywhere(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from typing import Any
 
 from pocketface.cli import common, galleries
+from pocketface.cli.intermixed import let_options_stand_anywhere
 from pocketface.errors import InputError
 
 
@@ -36,26 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--retention", type=float, metavar="DAYS", help="forget people so long after their last enrolment"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    _let_options_stand_anywhere(parser)
-
-
-def _let_options_stand_anywhere(parser: argparse.ArgumentParser) -> None:
-    """Take the name and photos that argparse leaves over, as it fills both before the first option after.
-
-    `parse_intermixed_args` would do this, but not in a subparser.
-    """
-    plain = parser.parse_known_args
-
-    def parse(args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        found, rest = plain(args, namespace)
-        end = rest.index("--") if "--" in rest else len(rest)  # what follows it is never an option
-        words = [word for word in rest[:end] if not word.startswith("-")] + rest[end + 1 :]
-        if found.person is None and words:
-            found.person = words.pop(0)
-        found.photos = [*found.photos, *words]
-        return found, [word for word in rest[:end] if word.startswith("-")]
-
-    parser.parse_known_args = parse  # type: ignore[assignment]
+    let_options_stand_anywhere(parser)
 
 
 def run(args: argparse.Namespace) -> int:

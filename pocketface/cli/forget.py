@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pocketface.cli import common, galleries
+from pocketface.cli.intermixed import let_options_stand_anywhere
 from pocketface.errors import PocketfaceError
 
 
@@ -17,6 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     galleries.add_options(parser, decides=False)
     parser.add_argument("person", nargs="+", help="names")
+    let_options_stand_anywhere(parser)
 
 
 def run(args: argparse.Namespace) -> int:

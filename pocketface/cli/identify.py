@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pocketface.cli import ERROR, common, galleries
+from pocketface.cli.intermixed import let_options_stand_anywhere
 from pocketface.errors import ExtraError, ImageError, InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "photos", nargs="+", help="photos, each with any number of faces, or folders of photos"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    let_options_stand_anywhere(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -179,6 +179,9 @@ def test_the_shell_takes_options_anywhere_and_leaves_no_empty_gallery(photos, mo
     assert main(["enroll", str(db), "--any-quality", "tony", two, *models]) == 0
     assert main(["enroll", "--json", str(db), *models, "--", "tony", three]) == 0
     assert capsys.readouterr().out.startswith("tony: 1 photo enrolled\ntony: 1 photo enrolled\n{")
+    assert main(["identify", str(db), one, "--json", two, "--threshold", "0.3", *models]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [photo["photo"] for photo in found["photos"]] == [one, two]
     with pytest.raises(SystemExit):
         main(["enroll", str(db), "tony", "--any-qualty", one])
 
