@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import ExitStack
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -57,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     source = args.video if camera is None else camera
     reader = VideoReader(source, live=camera is not None, attempts=args.attempts, say=common.complain)
     with ExitStack() as stack:
+        stack.enter_context(_stoppable())
         writer: VideoWriter | None = None
         if args.save is not None:
             writer = stack.enter_context(VideoWriter(args.save, source=source))
@@ -77,6 +82,19 @@ def run(args: argparse.Namespace) -> int:
             for arrival in watcher.finish(frame):
                 _print(arrival, live=reader.live)
     return 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM, by which services are stopped, ends the watch as Ctrl-C does: what was recorded is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there may handlers be set
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print(arrival: Arrival, *, live: bool) -> None:

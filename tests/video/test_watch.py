@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -146,7 +148,16 @@ def test_a_video_is_not_saved_onto_itself(watch, video, tmp_path, capsys):
         assert output.err.startswith(f"pocketface: {target}: ")
 
 
-def test_what_was_recorded_is_kept_when_interrupted(watch, video, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(
+            signal.SIGTERM, marks=pytest.mark.skipif(os.name == "nt", reason="Windows ends it at once")
+        ),
+    ],
+)
+def test_what_was_recorded_is_kept_when_interrupted(watch, video, tmp_path, monkeypatch, number):
     out = tmp_path / "named.mp4"
     out.write_bytes(b"an older video")
 
@@ -154,11 +165,15 @@ def test_what_was_recorded_is_kept_when_interrupted(watch, video, tmp_path, monk
         for frame in frames(reader):
             if frame.index == 7:
                 assert out.read_bytes() == b"an older video"
-                raise KeyboardInterrupt
+                signal.raise_signal(number)
             yield frame
 
     monkeypatch.setattr(VideoReader, "__iter__", interrupted)
-    assert watch("--video", video, "--save", str(out)) == 130
+    if number == signal.SIGINT:
+        assert watch("--video", video, "--save", str(out)) == 130
+    else:
+        with pytest.raises(SystemExit, match="143"):
+            watch("--video", video, "--save", str(out))
     monkeypatch.undo()
     assert len(list(VideoReader(str(out)))) == 7
     assert list(tmp_path.iterdir()) == [out]
