@@ -165,11 +165,11 @@ def expose(source: Path, outputs: Sequence[str], path: Path) -> None:
 
 
 def build(spec: TeacherSpec, models: Path, path: Path) -> None:
-    """Make the teacher's graph from the reference files in `models`, complete or absent.
+    """Make the teacher's graph from the reference files in `models` or folders in it, complete or absent.
 
     Raises InputError where they are missing or damaged.
     """
-    source = models / spec.file
+    source = min(models.rglob(spec.file), default=models / spec.file)
     if not source.is_file():
         raise InputError(f"{source} is missing: --models is the folder of the teachers' weights")
     part = path.with_suffix(".part.onnx")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from synthetic_faces import write_shards
 
+from pocketface.errors import InputError
 from training.networks import PocketNet
 from training.shards import Face, centre, read_faces
-from training.teachers import OFFICIAL, Teacher, export_pocketnet
+from training.teachers import OFFICIAL, W600K, Teacher, build, export_pocketnet
 
 # The exporter warns about a class of PyTorch's own.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
@@ -60,3 +62,17 @@ def test_the_mean_is_kept_for_the_next_part_of_a_run(graph: Path, faces: list[Fa
     first.centre_on(faces, tmp_path / "mean.npy")
     next_part.centre_on(faces[:3], tmp_path / "mean.npy")  # folders may have grown or shrunk
     np.testing.assert_array_equal(first.centre, next_part.centre)
+
+
+def test_a_teachers_file_may_lie_in_a_folder_of_the_models(shared: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "teacher.onnx"
+    build(W600K, shared / "models", graph)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    model = cv2.dnn.readNetFromONNX(str(shared / "models" / "peers" / "w600k_mbf.onnx"))
+    model.setInput(cv2.dnn.blobFromImages(list(crops), 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+    np.testing.assert_allclose(Teacher(W600K, graph).embed(crops), model.forward(), atol=1e-3)
+
+
+def test_a_missing_teacher_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"w600k_mbf\.onnx is missing: --models"):
+        build(W600K, tmp_path, tmp_path / "teacher.onnx")

@@ -33,8 +33,7 @@ class FakeTeacher:
         return [*maps, maps[-1].reshape(len(x), -1) @ mix]
 
     head = torch.zeros(0)
-    weights = Path(__file__)
-    centre = np.zeros(128, np.float32)
+    fingerprint = b"fixed"
 
     def select(self, progress: float) -> None:
         pass
