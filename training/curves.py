@@ -41,15 +41,15 @@ def draw(log: Path, picture: Path) -> None:
     from matplotlib import pyplot as plt
 
     values_of = read_log(log)
-    samples = smooth(values_of.pop("samples"))
+    samples = smooth(values_of.pop("samples")) / 1000
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name, values in values_of.items():
         if name.startswith("hint"):
             left.plot(samples, smooth(values), label=name)
         elif name in ("cosine", "rate"):
             right.plot(samples, smooth(values), label=name)
-    left.set(xlabel="samples", ylabel="fraction of the teacher's variance left", ylim=(0, 1))
-    right.set(xlabel="samples", ylim=(0, 1))
+    left.set(xlabel="samples, thousands", ylabel="fraction of the teacher's variance left", ylim=(0, 1))
+    right.set(xlabel="samples, thousands", ylim=(0, 1))
     left.legend()
     right.legend()
     figure.savefig(picture, dpi=120)

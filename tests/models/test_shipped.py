@@ -81,3 +81,16 @@ def test_defaults_are_shipped(shipped, home):
     names = {model.card.name for model in shipped}
     for task in ("embed", "detect"):
         assert registry.default(task).card.name in names
+
+
+def test_the_folders_page_quotes_the_cards(shipped):
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for model in shipped:
+        assert model.card.name in page
+        if model.card.task != "embed":
+            continue
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{model.path.name}` "))
+        figures = {(a.data, a.metric): 100 * a.value for a in model.card.accuracy}
+        rates = [figures["held-out faces", f"TAR at FMR {fmr}"] for fmr in (0.01, 0.001, 0.0001)]
+        assert " / ".join(f"{rate:.1f}" for rate in rates) in row, row
+        assert f"{figures['LFW', 'accuracy']:.2f} %" in row, row

@@ -22,7 +22,7 @@ EMBEDDERS = (
         late_from=0.67,
         batches=((0, 8), (4_000, 16), (150_000, 32)),
         cell_by_cell=4_000,
-        minutes=206,
+        minutes=418,
     ),
     Recipe(
         "pocketnet-s128-open",
@@ -34,6 +34,6 @@ EMBEDDERS = (
         late=LATE,
         late_from=0.67,
         batches=((0, 8), (8_000, 16)),
-        minutes=128,
+        minutes=456,
     ),
 )
