@@ -88,15 +88,15 @@ def run(arguments: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     teacher: Teaches | None = None
     if recipe.teacher in TEACHERS:
-        references = []
-        for name in (recipe.teacher, recipe.beside) if recipe.beside else (recipe.teacher,):
-            graph = out.parent / f"teacher-{name}.onnx"
+        names = (recipe.teacher, recipe.beside) if recipe.beside else (recipe.teacher,)
+        graphs = {name: out.parent / f"teacher-{name}.onnx" for name in names}
+        for name, graph in graphs.items():
             if not graph.is_file():
                 build(TEACHERS[name], arguments.models or shared / "models", graph)
-            reference = Teacher(TEACHERS[name], graph)
-            if recipe.centred:
+        references = [Teacher(TEACHERS[name], graph) for name, graph in graphs.items()]
+        if recipe.centred:  # half a minute each, so after all that can fail
+            for name, reference in zip(names, references, strict=True):
                 reference.centre_on(faces, out.parent / f"mean-{name}.npy")
-            references.append(reference)
         teacher = references[0]
         if recipe.beside:
             common = out.parent / f"common-{recipe.teacher}-{recipe.beside}.npy"

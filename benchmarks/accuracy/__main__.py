@@ -188,12 +188,20 @@ def _relatives_table(entries: list[dict[str, Any]]) -> str:
 
 
 def _groups_table(entries: list[dict[str, Any]]) -> str:
-    """How often two people of one group match at the threshold for FMR 1e-3 of all pairs, a graph a row."""
-    names = list(entries[0]["groups"])
-    rows = [["graph", *(f"FMR within {name}" for name in names)], ["---"] * (len(names) + 1)]
+    """A graph a row: how often two people of one group match at the threshold for FMR 1e-3 of all pairs.
+
+    Beside it the TAR within each group, at the threshold where 1e-3 of the group's own pairs match.
+    """
+    groups = entries[0]["groups"]
+    own = [name for name, rates in groups.items() if rates["tar_at_own_fmr"] is not None]
+    head = ["graph", *(f"FMR within {name}" for name in groups)]
+    head += [f"TAR within {name} at its own FMR 0.001" for name in own]
+    rows = [head, ["---"] * len(head)]
     for entry in entries:
-        rates = [entry["groups"][name]["fmr"] for name in names]
-        rows.append([entry["file"], *("" if rate is None else f"{rate:.3%}" for rate in rates)])
+        rates = [entry["groups"][name]["fmr"] for name in groups]
+        tars = [entry["groups"][name]["tar_at_own_fmr"] for name in own]
+        row = ["" if rate is None else f"{rate:.3%}" for rate in rates]
+        rows.append([entry["file"], *row, *(f"{tar:.2%}" for tar in tars)])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

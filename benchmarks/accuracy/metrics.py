@@ -300,28 +300,34 @@ def summarise(scores: Scores, fmrs: tuple[float, ...] = FMRS, *, replicates: int
 
 
 def by_group(
-    scores: Scores, groups: Mapping[str, Bools], threshold: float
+    scores: Scores, groups: Mapping[str, Bools], threshold: float, fmr: float = 1e-3
 ) -> dict[str, dict[str, float | int | None]]:
-    """FMR and FNMR of each group's own pairs at one threshold.
+    """FMR and FNMR of each group's own pairs at one threshold, and the TAR where its own FMR is `fmr`.
 
     Args:
         scores: all pairs.
         groups: for each group `(n,)` True where both pictures of a pair belong to it.
         threshold: the same for all groups, as in a product.
+        fmr: what `tar_at_own_fmr` holds for. People of one group look alike more than all people
+            do, so this is a stricter measure than the TAR over all pairs.
 
     Returns:
-        For each group its pairs, FMR, FNMR (None without pairs) and the FMR's upper bound.
+        For each group its pairs, FMR, FNMR (None without pairs), the FMR's upper bound, and
+        `tar_at_own_fmr` (None where its impostor pairs do not support `fmr`).
     """
     result: dict[str, dict[str, float | int | None]] = {}
     for name, inside in groups.items():
         genuine = np.sort(scores.score[inside & scores.same])
         impostor = np.sort(scores.score[inside & ~scores.same])
         matches = len(impostor) - int(np.searchsorted(impostor, threshold, side="left"))
+        supported = len(genuine) > 0 and fmr * len(impostor) >= 3
+        own = 1.0 - fnmr_at(genuine, threshold_at(impostor, fmr)) if supported else None
         result[name] = {
             "genuine_pairs": len(genuine),
             "impostor_pairs": len(impostor),
             "fmr": matches / len(impostor) if len(impostor) else None,
             "fmr_upper": upper_bound(matches, len(impostor)) if len(impostor) else None,
             "fnmr": fnmr_at(genuine, threshold) if len(genuine) else None,
+            "tar_at_own_fmr": own,
         }
     return result

@@ -102,6 +102,14 @@ def test_rates_by_group(scores):
     assert rates["even"]["fnmr"] == pytest.approx((scores.score[inside & scores.same] < 0.3).mean())
 
 
+def test_tar_within_a_group_is_at_the_groups_own_false_match_rate(scores):
+    inside = scores.left % 2 == 0
+    rates = metrics.by_group(scores, {"even": inside, "few": inside & (scores.left < 2)}, 0.3, fmr=0.01)
+    fpr, tpr, _ = roc_curve(scores.same[inside], scores.score[inside], drop_intermediate=False)
+    assert rates["even"]["tar_at_own_fmr"] == pytest.approx(tpr[fpr <= 0.01][-1])
+    assert rates["few"]["tar_at_own_fmr"] is None
+
+
 def test_the_false_match_rates_bound_counts_people_and_not_pairs():
     """Two people whose 180 pairs all match are one mistake, not 180."""
     rng = np.random.default_rng(3)

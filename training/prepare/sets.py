@@ -42,6 +42,8 @@ SETS: tuple[KnownSet, ...] = (
     KnownSet("scut-fbp", "dduygaucho/SCUT-FBP5000", r"^data/landing/Images/"),
     KnownSet("pins", "fchrgrib/Algeo02-21015", r"/large_dataset/pins_", identity=_pins),
     KnownSet("celeba-wild", "matush97/faceRecognition", r"^Celeb/"),
+    KnownSet("celeba-small", "karthikSingireddy/cs389-hw4", r"^celebA/"),
+    KnownSet("caltech-web", "PigeonDan1/face_reco", r"^Caltech_WebFaces/pic", single=False),
     KnownSet("headshots", "Friendlykid/football-headshots", r"/headshots/"),
     KnownSet("masked", "Karimashraf01/Face-Mask-Detection-using-MobilenetV2", r"^Face Mask Dataset/"),
 )
