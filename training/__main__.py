@@ -57,13 +57,14 @@ def run(arguments: argparse.Namespace) -> None:
     from training.curves import columns
     from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
-    from training.paired import pair
+    from training.paired import PairedTeacher, pair
     from training.recipes import RECIPES
     from training.release import comparable, evaluate
     from training.resume import cut
     from training.shards import read_faces
     from training.teachers import TEACHERS, Teacher, Teaches, build
     from training.trainer import Trainer
+    from training.whitening import whitened
 
     torch.set_num_threads(arguments.threads)
     if __name__ == "__main__":  # it holds for the whole process, so not where a program calls `main`
@@ -95,12 +96,16 @@ def run(arguments: argparse.Namespace) -> None:
                 build(TEACHERS[name], arguments.models or shared / "models", graph)
         references = [Teacher(TEACHERS[name], graph) for name, graph in graphs.items()]
         if recipe.centred:  # half a minute each, so after all that can fail
-            for name, reference in zip(names, references, strict=True):
-                reference.centre_on(faces, out.parent / f"mean-{name}.npy")
-        teacher = references[0]
+            for name, one in zip(names, references, strict=True):
+                one.centre_on(faces, out.parent / f"mean-{name}.npy")
+        reference: Teacher | PairedTeacher = references[0]
         if recipe.beside:
-            common = out.parent / f"common-{recipe.teacher}-{recipe.beside}.npy"
-            teacher = pair(references[0], references[1], faces, common)
+            reference = pair(
+                references[0], references[1], faces, out.parent / f"common-{'-'.join(names)}.npy"
+            )
+        teacher = reference
+        if recipe.whitened:
+            teacher = whitened(reference, faces, out.parent / f"whitening-{'-'.join(names)}.npy")
     elif recipe.teacher:
         own = RECIPES[recipe.teacher]
         teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages, arguments.device)

@@ -26,6 +26,7 @@ from training.resume import read_state, restoring, same_settings
 from training.shards import Face
 from training.teachers import Teacher, TeacherSpec, build
 from training.trainer import CHECKPOINT_SECONDS, Batches, Trainer, make_optimisers, settings
+from training.whitening import Whitened
 
 PULL = 0.3
 """Weight of the distance that pulls a code to the student's output."""
@@ -174,7 +175,7 @@ def begin(
     if not graph.is_file():
         build(everything, models, graph)
     taught = trainer.batches.teacher
-    assert isinstance(taught, (Teacher, PairedTeacher))
+    assert isinstance(taught, (Teacher, PairedTeacher, Whitened))
     teacher = taught.over(Teacher(everything, graph))
     beginning = Beginning(trainer, Batches(trainer.recipe, faces, teacher), everything.hint_channels)
     for step, row in enumerate(beginning.run(seconds)):

@@ -53,7 +53,8 @@ class Recipe:
     each of `stages` equal parts; with `teacher_stages` those of a teacher trained here teach in turn
     (multi-step distillation), else its last. `faces` limits how many are used, zero for all. With
     `centred` a reference teacher's embeddings come without their mean over the training faces; with
-    `beside`, another reference teacher, they are what both see, see `training.paired`.
+    `beside`, another reference teacher, they are what both see, see `training.paired`; with `whitened`
+    its and the student's directions are evened out, see `training.whitening`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Recipe:
     teacher_stages: bool = False
     centred: bool = False
     beside: str = ""
+    whitened: bool = False
     bn_momentum: float = 0.02
     minutes: float = 0.0
     samples: int = 0
