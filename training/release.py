@@ -22,7 +22,6 @@ from training.resume import read_state, restoring
 from training.shards import Face, read_faces
 from training.students import build_student, to_input
 from training.teachers import Teaches
-from training.whitening import fold, whitening_of
 
 
 def _teacher_embeddings(teacher: Teaches, faces: Sequence[Face], folder: Path) -> NDArray[np.float32]:
@@ -60,7 +59,9 @@ def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teache
         samples, steps, seconds = state["counts"]
         network.load_state_dict(state["average"])
     network.eval()
-    faces, seen = read_faces(folders, "heldout"), read_faces(folders, "train")
+    weights = out / f"{recipe.name}.pth"
+    torch.save({k: v.contiguous() for k, v in state["average"].items()}, weights)
+    faces = read_faces(folders, "heldout")
 
     @torch.inference_mode()
     def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -72,21 +73,17 @@ def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teache
         "samples": samples,
         "steps": steps,
         "minutes": round(seconds / 60, 1),
-        "train_faces": len(seen),
+        "train_faces": len(read_faces(folders, "train")),
     }
     if not recipe.cell_by_cell:  # whose samples count and whose time does not
         figures["faces_per_second"] = round(samples / max(seconds, 1), 1)
+    known = comparable(faces)
+    embeddings = embed_faces(faces, embed) if faces else np.zeros((0, 0), np.float32)
+    if known:
+        figures["heldout"] = asdict(verify(embeddings[known], [faces[index].identity for index in known]))
     if teacher and faces:
         teacher.select(1.0)
         target = _teacher_embeddings(teacher, faces, out.parent)
-        cosines = (embed_faces(faces, embed) * target).sum(axis=1)
-        figures["heldout_cosine"] = round(float(cosines.mean()), 4)
-    if recipe.whitened:
-        fold(network.tail, whitening_of(seen, embed))  # type: ignore[arg-type]
-    weights = out / f"{recipe.name}.pth"
-    torch.save({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
-    if known := comparable(faces):
-        people = [faces[index] for index in known]
-        figures["heldout"] = asdict(verify(embed_faces(people, embed), [face.identity for face in people]))
+        figures["heldout_cosine"] = round(float((embeddings * target).sum(axis=1).mean()), 4)
     weights.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return figures

@@ -11,10 +11,10 @@ import torch
 from scipy.linalg import fractional_matrix_power
 from synthetic_faces import write_shards
 
-from training.networks import PocketNet, RectifiedPocketNet
+from training.networks import PocketNet
 from training.shards import centre, read_faces
 from training.teachers import OFFICIAL, Teacher, export_pocketnet
-from training.whitening import FLOOR, POWER, SHARES, Whitened, fold, partial_whitening, whitened
+from training.whitening import FLOOR, POWER, SHARES, Whitened, partial_whitening, whitened
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 
@@ -41,23 +41,6 @@ def test_a_source_counts_by_its_share_and_not_by_its_number_of_faces():
     spread = share * one.T @ one / 300 + (1 - share) * two.T @ two / 200
     spread = spread / (np.trace(spread) / 6) + FLOOR * np.eye(6)
     np.testing.assert_allclose(matrix, fractional_matrix_power(spread, -POWER / 2), atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", [PocketNet, RectifiedPocketNet])
-def test_a_folded_network_gives_the_multiplied_embedding(kind):
-    torch.manual_seed(0)
-    network = kind(cells=4).train()
-    with torch.no_grad():
-        for _ in range(3):  # its batch norms see something
-            network(torch.randn(8, 3, 112, 112))
-        network.eval()
-        torch.nn.init.normal_(network.tail[-1].weight)
-        torch.nn.init.normal_(network.tail[-1].bias)
-        images = torch.randn(2, 3, 112, 112)
-        matrix = np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32)
-        expected = network(images).numpy() @ matrix
-        fold(network.tail, matrix)
-        np.testing.assert_allclose(network(images).numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_whitened_teacher_keeps_its_maps_and_its_matrix(tmp_path: Path):

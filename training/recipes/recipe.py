@@ -54,7 +54,7 @@ class Recipe:
     (multi-step distillation), else its last. `faces` limits how many are used, zero for all. With
     `centred` a reference teacher's embeddings come without their mean over the training faces; with
     `beside`, another reference teacher, they are what both see, see `training.paired`; with `whitened`
-    its and the student's directions are evened out, see `training.whitening`.
+    their directions are evened out, see `training.whitening`.
     """
 
     name: str
