@@ -23,7 +23,7 @@ EMBEDDERS = (
         late_from=0.67,
         batches=((0, 8), (4_000, 16), (150_000, 32)),
         cell_by_cell=4_000,
-        minutes=418,
+        minutes=549,
     ),
     Recipe(
         "pocketnet-s128-open",
@@ -36,6 +36,6 @@ EMBEDDERS = (
         late=LATE,
         late_from=0.67,
         batches=((0, 8), (8_000, 16)),
-        minutes=456,
+        minutes=549,
     ),
 )
