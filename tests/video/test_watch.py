@@ -157,7 +157,7 @@ def test_a_video_is_not_saved_onto_itself(watch, video, tmp_path, capsys):
         ),
     ],
 )
-def test_what_was_recorded_is_kept_when_interrupted(watch, video, tmp_path, monkeypatch, number):
+def test_what_was_recorded_is_kept_when_interrupted(watch, video, tmp_path, monkeypatch, request, number):
     out = tmp_path / "named.mp4"
     out.write_bytes(b"an older video")
 
@@ -169,6 +169,8 @@ def test_what_was_recorded_is_kept_when_interrupted(watch, video, tmp_path, monk
             yield frame
 
     monkeypatch.setattr(VideoReader, "__iter__", interrupted)
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells' background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, inherited))
     if number == signal.SIGINT:
         assert watch("--video", video, "--save", str(out)) == 130
     else:
