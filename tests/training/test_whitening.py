@@ -1,4 +1,4 @@
-"""Partial whitening, against SciPy; what it does to a teacher and to a network's last layer."""
+"""Partial whitening, against SciPy, and what a whitened teacher gives."""
 
 from __future__ import annotations
 
