@@ -36,6 +36,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--faces", type=Path, action="append", help="folder of shards; repeatable")
     parser.add_argument("--models", type=Path, help="folder of the teachers' weights")
     parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--start", type=Path, help="weights trained here that a new run begins with")
     parser.add_argument("--genotype", help="name or JSON file of other cells than the recipe's")
     parser.add_argument("--minutes", type=minutes, default=1e9, help="stop after so many, to resume")
     parser.add_argument("--budget-minutes", type=minutes, help="the whole run, over the recipe's")
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     from training.release import comparable, evaluate
     from training.resume import cut
     from training.shards import read_faces
+    from training.stored import stored
     from training.teachers import TEACHERS, Teacher, Teaches, build
     from training.trainer import Trainer
     from training.whitening import whitened
@@ -81,6 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
         recipe = replace(recipe, minutes=arguments.budget_minutes, samples=0)
     if arguments.samples is not None:
         recipe = replace(recipe, samples=arguments.samples, minutes=0)
+    if arguments.start and not arguments.start.is_file():
+        raise InputError(f"--start {arguments.start}: no such file")
     shared = Path(__file__).resolve().parents[2] / "shared"
     folders = arguments.faces or [shared / "data" / "faces"]
     judged = comparable(read_faces(folders, "heldout"))
@@ -113,7 +117,13 @@ def run(arguments: argparse.Namespace) -> None:
         print(evaluate(recipe, out, folders, teacher))
         return
 
-    trainer = Trainer(recipe, faces, teacher, out, arguments.device, arguments.halves)
+    targets = None
+    if recipe.stored and teacher:
+        print(f"{recipe.name}: what the teacher sees in {len(faces)} faces", flush=True)
+        targets = stored(teacher, faces, out.parent, arguments.threads)
+    trainer = Trainer(
+        recipe, faces, teacher, out, arguments.device, arguments.halves, targets, arguments.start
+    )
     seconds = 60 * arguments.minutes
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)
     if not judged:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pocketface.errors import InputError
@@ -70,23 +71,30 @@ class Batch:
 class Batches:
     """Batches from a sample's number on; which pictures a sample takes depends on nothing else."""
 
-    def __init__(self, recipe: Recipe, faces: Sequence[Face], teacher: Teaches | None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        faces: Sequence[Face],
+        teacher: Teaches | None,
+        targets: NDArray[np.float32] | None = None,
+    ) -> None:
+        """`targets` `(faces, d)` stand for the teacher's embeddings of every view."""
         if not faces:
             raise InputError("no faces to train on")
-        self.recipe, self.teacher = recipe, teacher
+        self.recipe, self.teacher, self.targets = recipe, teacher, targets
         self.faces = faces[: recipe.faces] if recipe.faces else faces
         people = sorted({face.identity for face in self.faces if face.identity})
         self.label = {identity: index for index, identity in enumerate(people)}
         self.progress = 0.0
         self._order: tuple[int, np.ndarray[Any, Any]] = (-1, np.zeros(0, np.int64))
 
-    def face(self, sample: int) -> Face:
-        """The face of a sample: each epoch is a permutation of its own."""
+    def index(self, sample: int) -> int:
+        """Which face a sample shows: each epoch is a permutation of its own."""
         epoch, index = divmod(sample, len(self.faces))
         if self._order[0] != epoch:
             rng = np.random.default_rng((self.recipe.seed, epoch))
             self._order = epoch, rng.permutation(len(self.faces))
-        return self.faces[int(self._order[1][index])]
+        return int(self._order[1][index])
 
     def make(self, first: int, size: int) -> Batch:
         """The batch of `size` samples from `first`."""
@@ -96,8 +104,9 @@ class Batches:
         late = progress >= self.recipe.late_from
         how = self.recipe.late if late else self.recipe.augmentation
         clean, hard, labels = [], [], []
-        for sample in range(first, first + size):
-            face = self.face(sample)
+        indices = [self.index(sample) for sample in range(first, first + size)]
+        for sample, index in zip(range(first, first + size), indices, strict=True):
+            face = self.faces[index]
             rng = np.random.default_rng((self.recipe.seed, 1, sample))
             teacher_view, student_view = views(face.decode(), rng, how)
             clean.append(teacher_view)
@@ -105,7 +114,9 @@ class Batches:
             labels.append(self.label.get(face.identity, -1))
         maps: list[Tensor] = []
         embeddings = torch.zeros(size, 0)
-        if self.teacher:
+        if self.targets is not None:
+            embeddings = torch.from_numpy(self.targets[indices])
+        elif self.teacher:
             self.teacher.select(progress)
             stacked = np.stack(clean)
             if self.recipe.losses.hints[0]:
@@ -175,14 +186,22 @@ class Trainer:
         out: Path,
         device: str = "cpu",
         halves: bool = False,
+        targets: NDArray[np.float32] | None = None,
+        start: Path | None = None,
     ) -> None:
         """With `halves` two threads take half of each batch, see `training.halves`.
+
+        `targets`, unit norm `(faces, d)`, are what the teacher of a `stored` recipe sees; a run without
+        a checkpoint begins at the weights in `start`.
 
         Raises InputError where the faces do not serve the recipe, or the checkpoint is of another one.
         """
         self.recipe, self.out, self.device = recipe, out, torch.device(device)
-        self.batches = Batches(recipe, faces, teacher)
+        self.batches = Batches(recipe, faces, teacher, targets)
         self.network = build_student(recipe).to(self.device)
+        if start:
+            with restoring(start):
+                self.network.load_state_dict(read_state(start))
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.samples, self.steps, self.seconds = 0, 0, 0.0
         self.quick = self.device.type == "cpu" and kernels.available()

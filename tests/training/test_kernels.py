@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training import kernels
 from training.networks import rectified
+from training.networks.operations import Pool
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs g++ on Linux")
 
@@ -51,15 +52,31 @@ def test_node_and_its_gradient(mode: str, channels: int, size: int) -> None:
         assert close(norm.running_var, own.running_var)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_depthwise_gradients(kernel: int) -> None:
+def test_depthwise_gradients(kernel: int, stride: int) -> None:
     torch.manual_seed(0)
     x, w = torch.randn(2, 32, 9, 8, requires_grad=True), torch.randn(32, 1, kernel, kernel)
     w.requires_grad_()
-    upstream = torch.randn(2, 32, 9, 8)
-    want = torch.autograd.grad(F.conv2d(x, w, padding=kernel // 2, groups=32), (x, w), upstream)
-    have = torch.autograd.grad(kernels._Depthwise.apply(x, w), (x, w), upstream)
+    expected = F.conv2d(x, w, stride=stride, padding=kernel // 2, groups=32)
+    got = kernels._Depthwise.apply(x, w, stride)
+    upstream = torch.randn_like(expected)
+    want = torch.autograd.grad(expected, (x, w), upstream)
+    have = torch.autograd.grad(got, (x, w), upstream)
+    assert close(expected, got)
     assert all(close(a, b) for a, b in zip(want, have, strict=True))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 7)])
+def test_maximum_pooling_and_its_gradient(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    # Rectified, so many of a window are equal: the gradient is the first one's.
+    x = torch.randn(2, 32, height, width).relu().requires_grad_()
+    operation = Pool(32, 2, "max_pool")
+    expected, got = operation.pool(x), kernels.pool(operation, x)
+    upstream = torch.randn_like(expected)
+    assert torch.equal(expected, got)
+    assert torch.allclose(*(torch.autograd.grad(out, x, upstream)[0] for out in (expected, got)))
 
 
 def gradient(network: nn.Module, run: Callable[[Tensor, tuple[int, ...]], list[Tensor]], x: Tensor) -> Tensor:

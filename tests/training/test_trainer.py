@@ -224,6 +224,8 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["arcface-s128", *common, "--evaluate"], "train first"),
         (["arcface-s128", "--faces", str(faces), "--out", str(faces / "manifest.csv")], "manifest.csv"),
         (["arcface-s128", "--faces", str(tmp_path)], "manifest.csv"),
+        (["arcface-s128", *common, "--start", str(tmp_path / "none.pth")], "none.pth: no such file"),
+        (["arcface-s128", *common, "--start", str(faces / "manifest.csv")], "not a file of weights"),
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 from training.networks.operations import Pool
 from training.networks.rectified import Linear, RectifiedCell, RectifiedPocketNet, Separable
@@ -128,28 +129,57 @@ class _Node(torch.autograd.Function):
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         x = _nhwc(x)
+        ctx.stride = stride
         ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=len(weight))
+        return F.conv2d(x, weight, stride=stride, padding=weight.shape[2] // 2, groups=len(weight))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         gradient = _nhwc(gradient)
         n, c, h, w = x.shape
         k = weight.shape[2]
-        # With stride 1 the input's gradient is a forward convolution with the turned kernel.
-        dx = F.conv2d(gradient, weight.flip(2, 3), padding=k // 2, groups=c)
+        if ctx.stride == 1:  # the input's gradient is a forward convolution with the turned kernel
+            dx = F.conv2d(gradient, weight.flip(2, 3), padding=k // 2, groups=c)
+        else:
+            dx = conv2d_input(  # type: ignore[no-untyped-call]
+                x.shape, weight, gradient, stride=ctx.stride, padding=k // 2, groups=c
+            )
         dweight = weight.new_empty(k, k, c)
         _library().depthwise_weight_gradient(
             ctypes.c_int(k),
+            ctypes.c_int(ctx.stride),
             _pointer(x),
             _pointer(gradient),
             _pointer(dweight),
             *(ctypes.c_long(v) for v in (n, h, w, c)),
         )
-        return dx, dweight.permute(2, 0, 1)[:, None]
+        return dx, dweight.permute(2, 0, 1)[:, None], None
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = _nhwc(x)
+        n, c, h, w = ctx.shape = x.shape
+        out = _nhwc(x.new_empty(n, c, (h + 1) // 2, (w + 1) // 2))
+        taps = torch.empty_like(out, dtype=torch.int32)
+        sizes = [ctypes.c_long(v) for v in (n, h, w, c)]
+        _library().pool_forward(_pointer(x), _pointer(out), _pointer(taps), *sizes)
+        ctx.save_for_backward(taps)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (taps,) = ctx.saved_tensors
+        gradient = _nhwc(gradient)
+        n, c, h, w = ctx.shape
+        dx = torch.empty(ctx.shape, memory_format=torch.channels_last)
+        sizes = [ctypes.c_long(v) for v in (n, h, w, c)]
+        _library().pool_backward(_pointer(gradient), _pointer(taps), _pointer(dx), *sizes)
+        return dx
 
 
 def node(norms: tuple[nn.BatchNorm2d, ...], a: Tensor, b: Tensor | None = None) -> Tensor:
@@ -161,10 +191,16 @@ def node(norms: tuple[nn.BatchNorm2d, ...], a: Tensor, b: Tensor | None = None) 
 
 
 def depthwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """A depthwise convolution without bias of `x`, channels last; with stride 1 its gradient is ours."""
-    if convolution.stride != (1, 1):
-        return convolution(x)  # type: ignore[no-any-return]
-    return _Depthwise.apply(x, convolution.weight)  # type: ignore[no-any-return, no-untyped-call]
+    """A depthwise convolution without bias of `x`, channels last, its weights' gradient ours."""
+    stride = convolution.stride[0]
+    return _Depthwise.apply(x, convolution.weight, stride)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def pool(operation: Pool, x: Tensor) -> Tensor:
+    """The pooling of `operation` without its batch norm, of `x`, channels last; the maximum's is ours."""
+    if not isinstance(operation.pool, nn.MaxPool2d) or operation.pool.stride != 2:
+        return operation.pool(x)  # type: ignore[no-any-return]
+    return _Pool.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -183,7 +219,7 @@ def _linear(operation: nn.Module, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d | N
     if isinstance(operation, Linear):
         return operation.conv(x), operation.bn
     if isinstance(operation, Pool):
-        return operation.pool(x), operation.bn
+        return pool(operation, x), operation.bn
     return x, None
 
 

@@ -145,35 +145,36 @@ static void pad_plane(const float *x, float *plane, long h, long w, long channel
             store(plane + ((y + pad) * wide + i + pad) * L, load(x + (y * w + i) * channels));
 }
 
-// d weight[ky][kx] = sum over pixels of d output times the input at that offset; stride 1.
-template <int K>
+// d weight[ky][kx] = sum over pixels of d output times the input at that offset.
+template <int K, int S>
 static void depthwise_weight(const float *x, const float *gradient, float *dweight, long n, long h,
                              long w, long channels) {
     constexpr int PAD = K / 2;
+    const long high = (h + S - 1) / S, broad = (w + S - 1) / S; // of the output
     long wide = w + 2 * PAD;
     std::vector<float> plane((h + 2 * PAD) * wide * L);
     std::memset(dweight, 0, sizeof(float) * K * K * channels);
     for (long c = 0; c < channels; c += L)
         for (long image = 0; image < n; ++image) {
             const float *xi = x + image * h * w * channels + c;
-            const float *gi = gradient + image * h * w * channels + c;
+            const float *gi = gradient + image * high * broad * channels + c;
             pad_plane(xi, plane.data(), h, w, channels, PAD);
             for (int ky = 0; ky < K; ++ky) {
                 V even[K] = {}, odd[K] = {};
-                for (long y = 0; y < h; ++y) {
-                    const float *row = plane.data() + (y + ky) * wide * L;
-                    const float *g = gi + y * w * channels;
+                for (long y = 0; y < high; ++y) {
+                    const float *row = plane.data() + (y * S + ky) * wide * L;
+                    const float *g = gi + y * broad * channels;
                     long i = 0;
-                    for (; i + 1 < w; i += 2) {
+                    for (; i + 1 < broad; i += 2) {
                         V g0 = load(g + i * channels), g1 = load(g + (i + 1) * channels);
                         for (int kx = 0; kx < K; ++kx) {
-                            even[kx] += g0 * load(row + (i + kx) * L);
-                            odd[kx] += g1 * load(row + (i + 1 + kx) * L);
+                            even[kx] += g0 * load(row + (i * S + kx) * L);
+                            odd[kx] += g1 * load(row + ((i + 1) * S + kx) * L);
                         }
                     }
-                    if (i < w)
+                    if (i < broad)
                         for (int kx = 0; kx < K; ++kx)
-                            even[kx] += load(g + i * channels) * load(row + (i + kx) * L);
+                            even[kx] += load(g + i * channels) * load(row + (i * S + kx) * L);
                 }
                 for (int kx = 0; kx < K; ++kx) {
                     float *d = dweight + (ky * K + kx) * channels + c;
@@ -181,6 +182,50 @@ static void depthwise_weight(const float *x, const float *gradient, float *dweig
                 }
             }
         }
+}
+
+// 3x3 maximum with stride 2 and padding 1; `taps` keeps which of the nine it was, the first of equals.
+static void pool(const float *x, float *out, int *taps, long n, long h, long w, long channels) {
+    const long high = (h + 1) / 2, broad = (w + 1) / 2;
+    for (long image = 0; image < n; ++image)
+        for (long y = 0; y < high; ++y)
+            for (long i = 0; i < broad; ++i)
+                for (long c = 0; c < channels; c += L) {
+                    V best = V{} - INFINITY;
+                    I which{};
+                    for (int tap = 0; tap < 9; ++tap) {
+                        long row = 2 * y + tap / 3 - 1, column = 2 * i + tap % 3 - 1;
+                        if (row < 0 || row >= h || column < 0 || column >= w) continue;
+                        V v = load(x + ((image * h + row) * w + column) * channels + c);
+                        I more = v > best;
+                        best = more ? v : best;
+                        which = more ? I{} + tap : which;
+                    }
+                    long at = ((image * high + y) * broad + i) * channels + c;
+                    store(out + at, best);
+                    std::memcpy(taps + at, &which, sizeof which);
+                }
+}
+
+static void pool_gradient(const float *gradient, const int *taps, float *dx, long n, long h, long w,
+                          long channels) {
+    const long high = (h + 1) / 2, broad = (w + 1) / 2;
+    std::memset(dx, 0, sizeof(float) * n * h * w * channels);
+    for (long image = 0; image < n; ++image)
+        for (long y = 0; y < high; ++y)
+            for (long i = 0; i < broad; ++i)
+                for (long c = 0; c < channels; c += L) {
+                    long at = ((image * high + y) * broad + i) * channels + c;
+                    V g = load(gradient + at);
+                    I which;
+                    std::memcpy(&which, taps + at, sizeof which);
+                    for (int tap = 0; tap < 9; ++tap) {
+                        long row = 2 * y + tap / 3 - 1, column = 2 * i + tap % 3 - 1;
+                        if (row < 0 || row >= h || column < 0 || column >= w) continue;
+                        float *d = dx + ((image * h + row) * w + column) * channels + c;
+                        store(d, load(d) + (which == tap ? g : V{}));
+                    }
+                }
 }
 
 extern "C" {
@@ -199,11 +244,20 @@ void node_backward(int mode, const float *gradient, const float *out, const floa
     f(gradient, out, a, b, da, db, rows, channels, affine, saved, daffine);
 }
 
-void depthwise_weight_gradient(int kernel, const float *x, const float *gradient, float *dweight,
-                               long n, long h, long w, long channels) {
-    auto f = kernel == 3   ? depthwise_weight<3>
-             : kernel == 5 ? depthwise_weight<5>
-                           : depthwise_weight<7>;
+void depthwise_weight_gradient(int kernel, int stride, const float *x, const float *gradient,
+                               float *dweight, long n, long h, long w, long channels) {
+    auto f = kernel == 3   ? (stride == 1 ? depthwise_weight<3, 1> : depthwise_weight<3, 2>)
+             : kernel == 5 ? (stride == 1 ? depthwise_weight<5, 1> : depthwise_weight<5, 2>)
+                           : (stride == 1 ? depthwise_weight<7, 1> : depthwise_weight<7, 2>);
     f(x, gradient, dweight, n, h, w, channels);
+}
+
+void pool_forward(const float *x, float *out, int *taps, long n, long h, long w, long channels) {
+    pool(x, out, taps, n, h, w, channels);
+}
+
+void pool_backward(const float *gradient, const int *taps, float *dx, long n, long h, long w,
+                   long channels) {
+    pool_gradient(gradient, taps, dx, n, h, w, channels);
 }
 }

@@ -44,6 +44,7 @@ SETS: tuple[KnownSet, ...] = (
     KnownSet("celeba-wild", "matush97/faceRecognition", r"^Celeb/"),
     KnownSet("celeba-small", "karthikSingireddy/cs389-hw4", r"^celebA/"),
     KnownSet("caltech-web", "PigeonDan1/face_reco", r"^Caltech_WebFaces/pic", single=False),
+    KnownSet("fairface", "sumanvithaeadala/EthnicityDetection", r"^fair_face/(train|val)/"),
     KnownSet("headshots", "Friendlykid/football-headshots", r"/headshots/"),
     KnownSet("masked", "Karimashraf01/Face-Mask-Detection-using-MobilenetV2", r"^Face Mask Dataset/"),
 )

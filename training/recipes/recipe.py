@@ -54,7 +54,9 @@ class Recipe:
     (multi-step distillation), else its last. `faces` limits how many are used, zero for all. With
     `centred` a reference teacher's embeddings come without their mean over the training faces; with
     `beside`, another reference teacher, they are what both see, see `training.paired`; with `whitened`
-    their directions are evened out, see `training.whitening`.
+    their directions are evened out, see `training.whitening`. With `stored` it looks at each face once,
+    clean, and every view of the student's has that target, see `training.stored`; hints want a teacher
+    that looks along.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Recipe:
     centred: bool = False
     beside: str = ""
     whitened: bool = False
+    stored: bool = False
     bn_momentum: float = 0.02
     minutes: float = 0.0
     samples: int = 0
