@@ -122,7 +122,15 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{recipe.name}: what the teacher sees in {len(faces)} faces", flush=True)
         targets = stored(teacher, faces, out.parent, arguments.threads)
     trainer = Trainer(
-        recipe, faces, teacher, out, arguments.device, arguments.halves, targets, arguments.start
+        recipe,
+        faces,
+        teacher,
+        out,
+        arguments.device,
+        arguments.halves,
+        targets,
+        arguments.start,
+        resident=arguments.device == "cuda",
     )
     seconds = 60 * arguments.minutes
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)

@@ -19,13 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import kernels, losses
+from training.batches import Batches
 from training.networks import RectifiedPocketNet
 from training.networks.rectified import RectifiedCell
 from training.paired import PairedTeacher
 from training.resume import read_state, restoring, same_settings
 from training.shards import Face
 from training.teachers import Teacher, TeacherSpec, build
-from training.trainer import CHECKPOINT_SECONDS, Batches, Trainer, make_optimisers, settings
+from training.trainer import CHECKPOINT_SECONDS, Trainer, make_optimisers, settings
 from training.whitening import Whitened
 
 PULL = 0.3

@@ -81,6 +81,11 @@ def read_faces(folders: Iterable[Path], split: str) -> list[Face]:
     return faces
 
 
+def pixels(face: Face) -> NDArray[np.uint8]:
+    """The whole stored face: uint8 `(128, 128, 3)`, RGB."""
+    return np.asarray(face.decode())
+
+
 def centre(face: Face) -> NDArray[np.uint8]:
     """The face without its margin: uint8 `(112, 112, 3)`, RGB."""
     return np.asarray(face.decode().crop((8, 8, 120, 120)))

@@ -10,12 +10,13 @@ import torch
 from synthetic_faces import write_shards
 
 from training import cell_by_cell
+from training.batches import Batches
 from training.cell_by_cell import Beginning, exposing_all
 from training.networks import PocketNet, RectifiedPocketNet
 from training.recipes import RECIPES
 from training.shards import read_faces
 from training.teachers import OFFICIAL, Teacher, export_pocketnet
-from training.trainer import Batches, Trainer
+from training.trainer import Trainer
 
 # The exporter warns about a class of PyTorch's own.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")

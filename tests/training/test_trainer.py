@@ -12,13 +12,14 @@ from synthetic_faces import write_shards
 from pocketface.errors import InputError
 from training.__main__ import main
 from training.augment import Augmentation
+from training.batches import Batch
 from training.networks import Genotype
 from training.own_teacher import OwnTeacher
 from training.recipes import RECIPES, Recipe
 from training.release import evaluate
 from training.shards import Face, read_faces
 from training.teachers import TeacherSpec
-from training.trainer import Batch, Trainer
+from training.trainer import Trainer
 
 
 class FakeTeacher:

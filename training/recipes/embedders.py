@@ -1,77 +1,73 @@
-"""The networks that the package ships."""
+"""The networks that the package ships: their first part, a second one, and a part on a GPU."""
 
 from dataclasses import replace
 
 from training.augment import Augmentation, Geometry
 from training.recipes.recipe import Losses, Optimiser, Recipe
 
-# Without a trace of overfitting, pictures near those to come teach more than others.
+# Pictures near those to come teach more than others.
 NEAR = Augmentation(Geometry(shift=2.5, turn=4, scale=0.05), light=0)
 LATE = replace(NEAR, light=0.05, harden=0.1)
 STEADY = Optimiser(muon_wide=True, hold=0.5)
 
-# The second part begins with weights of the first (`--start`): the maps are learnt, so the embedding alone
-# counts, and what the teacher sees is stored.
-SECOND = Optimiser(rate=1e-3, muon=0.0065, muon_wide=True)
-ALONE = Losses(hints=(0.0, 0.0))
-
-EMBEDDERS = (
-    Recipe(
-        "pocketnet-s128-r",
-        teacher="official",
-        beside="w600k",
-        centred=True,
-        whitened=True,
-        optimiser=STEADY,
-        augmentation=NEAR,
-        late=LATE,
-        late_from=0.67,
-        batches=((0, 8), (4_000, 16), (150_000, 32)),
-        cell_by_cell=4_000,
-        minutes=549,
-    ),
-    Recipe(
-        "pocketnet-s128-open",
-        teacher="open",
-        centred=True,
-        whitened=True,
-        student_hints=(5, 8, 11, 16, 17),
-        optimiser=STEADY,
-        augmentation=NEAR,
-        late=LATE,
-        late_from=0.67,
-        batches=((0, 8), (8_000, 16)),
-        minutes=549,
-    ),
-    Recipe(
-        "pocketnet-s128-r-second",
-        teacher="official",
-        beside="w600k",
-        centred=True,
-        whitened=True,
-        stored=True,
-        student_hints=(),
-        losses=ALONE,
-        optimiser=SECOND,
-        augmentation=NEAR,
-        late=LATE,
-        late_from=0.67,
-        batches=((0, 16), (40_000, 32)),
-        minutes=80,
-    ),
-    Recipe(
-        "pocketnet-s128-open-second",
-        teacher="open",
-        centred=True,
-        whitened=True,
-        stored=True,
-        student_hints=(),
-        losses=ALONE,
-        optimiser=SECOND,
-        augmentation=NEAR,
-        late=LATE,
-        late_from=0.67,
-        batches=((0, 16), (40_000, 32)),
-        minutes=80,
-    ),
+R = Recipe(
+    "pocketnet-s128-r",
+    teacher="official",
+    beside="w600k",
+    centred=True,
+    whitened=True,
+    optimiser=STEADY,
+    augmentation=NEAR,
+    late=LATE,
+    late_from=0.67,
+    batches=((0, 8), (4_000, 16), (150_000, 32)),
+    cell_by_cell=4_000,
+    minutes=549,
 )
+OPEN = Recipe(
+    "pocketnet-s128-open",
+    teacher="open",
+    centred=True,
+    whitened=True,
+    student_hints=(5, 8, 11, 16, 17),
+    optimiser=STEADY,
+    augmentation=NEAR,
+    late=LATE,
+    late_from=0.67,
+    batches=((0, 8), (8_000, 16)),
+    minutes=549,
+)
+
+
+def second(first: Recipe) -> Recipe:
+    """A part that begins with weights of the first (`--start`): their maps are learnt, so none is a target.
+
+    What the teacher sees is stored, and a sample costs the student's step alone.
+    """
+    return replace(
+        first,
+        name=f"{first.name}-second",
+        stored=True,
+        student_hints=(),
+        losses=Losses(hints=(0.0, 0.0)),
+        optimiser=Optimiser(rate=1e-3, muon=0.0065, muon_wide=True),
+        batches=((0, 16), (40_000, 32)),
+        cell_by_cell=0,
+        minutes=80,
+    )
+
+
+def on_gpu(first: Recipe) -> Recipe:
+    """A part of millions of samples (`--start`, `--device cuda`), the teacher beside the student there."""
+    return replace(
+        first,
+        name=f"{first.name}-gpu",
+        augmentation=LATE,
+        late=replace(LATE, harden=0.2),
+        batches=((0, 128), (500_000, 256), (2_000_000, 512)),
+        cell_by_cell=0,
+        minutes=24,
+    )
+
+
+EMBEDDERS = (R, OPEN, second(R), second(OPEN), on_gpu(R), on_gpu(OPEN))
