@@ -1,0 +1,59 @@
+"""The mean of weights: each tensor's, its figures beside it, bad input in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic_faces import write_shards
+
+from training.average import main, mean
+from training.networks import rectified, resnet56
+
+
+def test_every_tensor_is_the_mean_and_a_run_can_begin_there(tmp_path: Path) -> None:
+    networks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        networks.append(rectified("s128"))
+        torch.save(networks[-1].state_dict(), tmp_path / f"{seed}.pth")
+    out = tmp_path / "mean.pth"
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    write_shards(faces, train=0, heldout=40)
+    paths = [str(tmp_path / f"{seed}.pth") for seed in range(2)]
+    assert main([*paths, "--out", str(out), "--faces", str(faces)]) == 0
+    found = torch.load(out, weights_only=True)
+    for name, weight in networks[0].state_dict().items():
+        other = networks[1].state_dict()[name]
+        torch.testing.assert_close(found[name], (weight + other) / 2 if weight.is_floating_point() else other)
+    rectified("s128").load_state_dict(found)
+    figures = json.loads(out.with_suffix(".json").read_text())
+    assert figures["mean_of"] == ["0.pth", "1.pth"]
+    assert figures["heldout"]["genuine"] == 20
+
+
+def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(rectified("s128").state_dict(), tmp_path / "one.pth")
+    torch.save(resnet56().state_dict(), tmp_path / "other.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    for second, word in (
+        ("other.pth", "of another network than"),
+        ("text.pth", "not a file of weights"),
+        ("none.pth", "no such file"),
+    ):
+        out = tmp_path / "mean.pth"
+        assert main([str(tmp_path / "one.pth"), str(tmp_path / second), "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert word in error
+        assert error.count("\n") == 1
+        assert not out.exists()
+
+
+def test_one_file_is_its_own_mean(tmp_path: Path) -> None:
+    state = rectified("s128").state_dict()
+    torch.save(state, tmp_path / "one.pth")
+    for name, weight in mean([tmp_path / "one.pth"]).items():
+        assert torch.equal(weight, state[name])

@@ -1,0 +1,92 @@
+"""`python -m training.average WEIGHTS WEIGHTS ... --out NAME.pth`: the mean of weights, and its figures.
+
+Weights that one run left and that a later part began with lie in one valley, and their mean errs less than
+either (Wortsman et al., "Model soups", ICML 2022). Only weights that go on from one another have a mean
+that is worth anything: of two runs from random weights it is noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pocketface.errors import InputError, PocketfaceError
+from training.evaluation import embed_faces, verify
+from training.networks import rectified
+from training.release import comparable
+from training.resume import read_state, restoring
+from training.shards import read_faces
+from training.students import to_input
+
+
+def mean(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of each tensor of numbers; of counts the last one's.
+
+    Raises InputError where one is no file of weights, or of another network than the first.
+    """
+    states = [read_state(path) for path in paths]
+    for path, state in zip(paths, states, strict=True):
+        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in states[0].items()}:
+            raise InputError(f"{path}: of another network than {paths[0]}")
+    return {
+        name: torch.stack([state[name] for state in states]).mean(dim=0) if last.is_floating_point() else last
+        for name, last in states[-1].items()
+    }
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
+    parser.add_argument("weights", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True, help="where the mean goes; figures beside it")
+    parser.add_argument("--faces", type=Path, action="append", help="folder of held-out shards; repeatable")
+    options = parser.parse_args(arguments)
+    missing = [path for path in options.weights if not path.is_file()]
+    if missing:
+        raise InputError(f"{missing[0]}: no such file")
+    state = mean(options.weights)
+    network = rectified("s128").eval()
+    with restoring(options.weights[0]):
+        network.load_state_dict(state)
+    part = options.out.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, options.out)
+    faces = read_faces(options.faces or [], "heldout")
+    known = [faces[index] for index in comparable(faces)]
+    if not known:
+        return
+
+    @torch.inference_mode()
+    def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = network(to_input(crops)).numpy()
+        return result
+
+    found = asdict(verify(embed_faces(known, embed), [face.identity for face in known]))
+    figures = {"mean_of": [path.name for path in options.weights], "heldout": found}
+    options.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for point in found["points"]:
+        print(f"FMR {point['fmr']:g}: TAR {point['tar']:.4f} at {point['threshold']:.4f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Average and evaluate; 2 with one line on bad input."""
+    try:
+        run(arguments)
+    except (PocketfaceError, OSError) as error:
+        print(f"training.average: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
