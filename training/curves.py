@@ -42,15 +42,18 @@ def draw(log: Path, picture: Path) -> None:
 
     values_of = read_log(log)
     samples = smooth(values_of.pop("samples")) / 1000
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for name, values in values_of.items():
-        if name.startswith("hint"):
-            left.plot(samples, smooth(values), label=name)
-        elif name in ("cosine", "rate"):
-            right.plot(samples, smooth(values), label=name)
-    left.set(xlabel="samples, thousands", ylabel="fraction of the teacher's variance left", ylim=(0, 1))
-    right.set(xlabel="samples, thousands", ylim=(0, 1))
-    left.legend()
-    right.legend()
+    panels = [
+        ([name for name in values_of if name.startswith("hint")], "fraction of the teacher's variance left"),
+        ([name for name in values_of if name in ("cosine", "rate")], ""),
+    ]
+    panels = [panel for panel in panels if panel[0]]
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5 * len(panels), 4), layout="constrained", squeeze=False
+    )
+    for axis, (names, what) in zip(axes[0], panels, strict=True):
+        for name in names:
+            axis.plot(samples, smooth(values_of[name]), label=name)
+        axis.set(xlabel="samples, thousands", ylabel=what, ylim=(0, 1))
+        axis.legend()
     figure.savefig(picture, dpi=120)
     plt.close(figure)

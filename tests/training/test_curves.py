@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from training.curves import columns, draw, read_log, smooth
 
@@ -35,6 +36,17 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
     draw(tmp_path / "log.csv", tmp_path / "log.png")
     assert (tmp_path / "log.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_without_hints_has_one_panel(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    widths = []
+    for name, text in (("with", LOG), ("without", LOG.replace("hint0", "loss"))):
+        (tmp_path / "log.csv").write_text(text)
+        draw(tmp_path / "log.csv", tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as image:
+            widths.append(image.width)
+    assert widths[0] == 2 * widths[1]
 
 
 def test_a_run_killed_before_its_first_row_begins_the_log_anew(tmp_path: Path) -> None:
