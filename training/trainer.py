@@ -85,6 +85,7 @@ class Trainer:
         Raises InputError where the faces do not serve the recipe, or the checkpoint is of another one.
         """
         self.recipe, self.out, self.device = recipe, out, torch.device(device)
+        out.mkdir(parents=True, exist_ok=True)
         self.batches: Batches = (
             Resident(recipe, faces, teacher, targets, self.device, out.parent)
             if resident
@@ -118,7 +119,6 @@ class Trainer:
         trained = [*self.network.parameters(), *self.hints.parameters()]
         self.optimisers = make_optimisers(recipe.optimiser, trained, centres)
         self.rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
-        out.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.is_file():
             self._load()
         elif channels:
