@@ -103,12 +103,21 @@ class OnnxModule(nn.Module):
                 self.numbers[name] = tensor
         self.input = graph.input[0].name
         self.outputs = [output.name for output in graph.output]
+        last = {name: index for index, step in enumerate(self.steps) for name in step[2]}
+        kept = {*self.outputs, *self.names, *self.numbers, ""}
+        # What no later step takes: a graph's maps of a whole batch together fill a GPU.
+        self.over = [
+            [name for name in dict.fromkeys(step[2]) if last[name] == index and name not in kept]
+            for index, step in enumerate(self.steps)
+        ]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Apply the graph to `x`."""
         known = {name: getattr(self, attribute) for name, attribute in self.names.items()}
         known.update(self.numbers)
         known[self.input] = x
-        for run, attributes, inputs, output in self.steps:
+        for (run, attributes, inputs, output), over in zip(self.steps, self.over, strict=True):
             known[output] = run(attributes, *(known[name] for name in inputs if name))
+            for name in over:
+                del known[name]
         return [known[name] for name in self.outputs]
