@@ -1,7 +1,7 @@
 """Batches made where the student learns: faces, views and teacher in a GPU's memory.
 
-One CPU thread cuts some hundred faces a second and a GPU learns from thousands, so on a GPU nothing but a
-few random numbers a face comes from the CPU. The views are those of `training.augment` without JPEG, which
+A CPU cannot cut faces as fast as a GPU learns from them, so on a GPU nothing but a few random numbers a
+face comes from the CPU. The views are those of `training.augment` without JPEG, which
 has no tensor form; what a sample shows depends on the number of its batch's first sample alone.
 """
 
@@ -68,7 +68,7 @@ def on_device(teacher: Teaches, device: torch.device) -> Sees:
 def decoded(faces: Sequence[Face], kept: Path | None = None) -> NDArray[np.uint8]:
     """Uint8 `(n, 128, 128, 3)`, RGB, of all faces, decoded by all cores.
 
-    They are kept in the folder `kept`, which saves each part of a run a minute.
+    They are kept in the folder `kept`, which saves the next part of a run the decoding.
     """
     digest = hashlib.sha256("\n".join(face.key for face in faces).encode()).hexdigest()[:12]
     file = kept / f"faces-{digest}.npy" if kept else None

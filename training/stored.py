@@ -21,7 +21,7 @@ from training.shards import Face, centre
 from training.teachers import Teaches
 
 SAVE_EVERY = 2000
-"""Faces between two files: half a minute of work."""
+"""Faces between two files."""
 
 
 def stored(teacher: Teaches, faces: Sequence[Face], folder: Path, threads: int = 1) -> NDArray[np.float32]:
