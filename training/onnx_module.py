@@ -30,6 +30,10 @@ def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
     )
 
 
+def _average_pool(a: Attributes, x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, a["kernel_shape"], a.get("strides", 1))
+
+
 def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     x = _padded(x, a.get("pads", [0, 0, 0, 0]), -torch.inf)
     return F.max_pool2d(x, a["kernel_shape"], a.get("strides", 1))
@@ -49,23 +53,35 @@ def _slice(a: Attributes, x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor,
     return x
 
 
+def _resize(a: Attributes, x: Tensor, scales: Tensor) -> Tensor:
+    height, width = (
+        round(side * scale) for side, scale in zip(x.shape[2:], scales.tolist()[2:], strict=True)
+    )
+    return F.interpolate(x, (height, width), mode="bilinear")
+
+
 def _reshape(a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
     return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape.tolist())])
 
 
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Add": lambda a, x, y: x + y,
+    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Clip": lambda a, x, low, high: x.clamp(float(low), float(high)),
     "Concat": lambda a, *parts: torch.cat(parts, dim=a["axis"]),
     "Conv": _conv,
     "Flatten": lambda a, x: x.flatten(a.get("axis", 1)),
+    "Gather": lambda a, x, indices: x.index_select(a["axis"], indices.to(x.device)),
     "Gemm": _gemm,
+    "LeakyRelu": lambda a, x: F.leaky_relu(x, a.get("alpha", 0.01)),
     "MaxPool": _max_pool,
     "Mul": lambda a, x, y: x * y,
     "PRelu": lambda a, x, slope: F.prelu(x, slope.flatten()),
     "Relu": lambda a, x: torch.relu(x),
     "Reshape": _reshape,
+    "Resize": _resize,
+    "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Slice": _slice,
 }
 """What the teachers' graphs are made of; each takes the node's attributes, then its inputs."""

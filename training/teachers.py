@@ -28,11 +28,21 @@ from training.shards import Face, centre
 
 
 @dataclass(frozen=True)
+class View:
+    """What a teacher sees of the 112x112 crop: columns `first` to `last`, as `side` x `side` pixels, BGR."""
+
+    first: int
+    last: int
+    side: int
+
+
+@dataclass(frozen=True)
 class TeacherSpec:
     """A teacher's file, licence, input and the maps it exposes, in the order of `hints`.
 
     `hints` are cells for a PocketNet checkpoint and names of tensors for an ONNX graph; the
-    512x7x7 map before the global convolution always comes last.
+    512x7x7 map before the global convolution always comes last. Without a `view` it sees the crop
+    as it is, RGB.
     """
 
     name: str
@@ -43,6 +53,7 @@ class TeacherSpec:
     hints: tuple[int, ...] | tuple[str, ...]
     hint_channels: tuple[int, ...]
     embedding: int = 128
+    view: View | None = None
 
 
 OFFICIAL = TeacherSpec(
@@ -83,7 +94,20 @@ W600K = TeacherSpec(
     embedding=512,
 )
 
-TEACHERS = {spec.name: spec for spec in (OFFICIAL, OPEN, W600K)}
+# Open Model Zoo gives its five points as fractions of the picture: ArcFace's 96x112 template, stretched.
+RETAIL = TeacherSpec(
+    name="retail",
+    file="face-reidentification-retail-0095.onnx",
+    licence="Apache-2.0",
+    mean=(0.0, 0.0, 0.0),
+    deviation=(1.0, 1.0, 1.0),
+    hints=(),
+    hint_channels=(),
+    embedding=256,
+    view=View(8, 104, 128),
+)
+
+TEACHERS = {spec.name: spec for spec in (OFFICIAL, OPEN, W600K, RETAIL)}
 
 
 class _FastPReLU(nn.Module):
@@ -146,22 +170,48 @@ def export_pocketnet(network: PocketNet, after: Sequence[int], path: Path) -> No
     program.save(str(path))
 
 
-def expose(source: Path, outputs: Sequence[str], path: Path) -> None:
-    """Copy an ONNX graph with a free batch dimension and more of its tensors as outputs."""
+def expose(source: Path, outputs: Sequence[str], path: Path, view: View | None = None) -> None:
+    """Copy an ONNX graph with a free batch dimension, its view in front and more tensors as outputs."""
     model = onnx.load(str(source))
     graph = model.graph
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    if view is not None:
+        _look(graph, view)
     embedding = graph.output.pop()
-    # The exporter wrote a batch of one into the last reshape.
     last = graph.node[-1]
-    if last.op_type == "Reshape":
+    if last.op_type == "Reshape":  # an exporter wrote a batch of one into it
         graph.node.pop()
         graph.node.append(onnx.helper.make_node("Flatten", last.input[:1], last.output, axis=1))
+    elif len(embedding.type.tensor_type.shape.dim) == 4:
+        graph.node.append(onnx.helper.make_node("Flatten", [embedding.name], ["embedding"], axis=1))
+        embedding = onnx.helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, None)
     for name in outputs:
         graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     graph.output.append(embedding)
     onnx.save(model, str(path))
+
+
+def _look(graph: onnx.GraphProto, view: View) -> None:
+    """Put the nodes that cut and turn a crop into a teacher's view in front of its graph."""
+    made = graph.input[0]
+    constants = {
+        "view_first": np.array([view.first]),
+        "view_last": np.array([view.last]),
+        "view_axis": np.array([3]),
+        "view_scales": np.array([1, 1, view.side / 112, view.side / (view.last - view.first)], np.float32),
+        "view_bgr": np.array([2, 1, 0]),
+    }
+    graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    nodes = [
+        onnx.helper.make_node("Slice", ["crop", "view_first", "view_last", "view_axis"], ["view_columns"]),
+        onnx.helper.make_node("Resize", ["view_columns", "", "view_scales"], ["view_large"], mode="linear"),
+        onnx.helper.make_node("Gather", ["view_large", "view_bgr"], [made.name], axis=1),
+    ]
+    for index, node in enumerate(nodes):
+        graph.node.insert(index, node)
+    crop = onnx.helper.make_tensor_value_info("crop", onnx.TensorProto.FLOAT, ["batch", 3, 112, 112])
+    graph.input[0].CopyFrom(crop)
 
 
 def build(spec: TeacherSpec, models: Path, path: Path) -> None:
@@ -175,7 +225,7 @@ def build(spec: TeacherSpec, models: Path, path: Path) -> None:
     part = path.with_suffix(".part.onnx")
     if source.suffix == ".onnx":
         try:
-            expose(source, [str(name) for name in spec.hints], part)
+            expose(source, [str(name) for name in spec.hints], part, spec.view)
             one_thread(part)
         except (DecodeError, IndexError, ModelError) as error:
             raise InputError(f"{source}: damaged, or not the graph of the teacher {spec.name!r}") from error

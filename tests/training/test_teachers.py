@@ -7,14 +7,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from synthetic_faces import write_shards
 
 from pocketface.errors import InputError
 from training.networks import PocketNet
+from training.onnx_module import OnnxModule
 from training.shards import Face, centre, read_faces
-from training.teachers import OFFICIAL, W600K, Teacher, build, export_pocketnet
+from training.teachers import OFFICIAL, RETAIL, W600K, Teacher, build, export_pocketnet
 
 # The exporter warns about a class of PyTorch's own.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
@@ -71,6 +73,34 @@ def test_a_teachers_file_may_lie_in_a_folder_of_the_models(shared: Path, tmp_pat
     model = cv2.dnn.readNetFromONNX(str(shared / "models" / "peers" / "w600k_mbf.onnx"))
     model.setInput(cv2.dnn.blobFromImages(list(crops), 1 / 127.5, mean=(127.5, 127.5, 127.5)))
     np.testing.assert_allclose(Teacher(W600K, graph).embed(crops), model.forward(), atol=1e-3)
+
+
+def test_a_teachers_own_view_is_what_opencv_cuts(tmp_path: Path) -> None:
+    """Of a graph that gives every fourth pixel of its input, in a batch of one and as a map."""
+    helper = onnx.helper
+    x, y = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, size, size])
+        for name, size in (("x", 128), ("y", 32))
+    )
+    weight = onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32)[:, :, None, None], "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[4, 4])
+    model = helper.make_model(
+        helper.make_graph([node], "g", [x], [y], [weight]), opset_imports=[helper.make_opsetid("", 19)]
+    )
+    model.ir_version = 10
+    onnx.save(model, str(tmp_path / RETAIL.file))
+    spec = replace(RETAIL, embedding=3 * 32 * 32)
+    build(spec, tmp_path, tmp_path / "teacher.onnx")
+
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    views = [cv2.resize(crop[:, 8:104].astype(np.float32), (128, 128)) for crop in crops]
+    expected = np.stack([view[::4, ::4, ::-1].transpose(2, 0, 1).ravel() for view in views])
+    np.testing.assert_allclose(Teacher(spec, tmp_path / "teacher.onnx").embed(crops), expected, atol=1e-2)
+    with torch.inference_mode():
+        [theirs] = OnnxModule(tmp_path / "teacher.onnx")(
+            torch.from_numpy(crops.astype(np.float32).transpose(0, 3, 1, 2))
+        )
+    np.testing.assert_allclose(theirs.numpy(), expected, atol=1e-2)
 
 
 def test_a_missing_teacher_is_named(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ R = Recipe(
 OPEN = Recipe(
     "pocketnet-s128-open",
     teacher="open",
+    beside="retail",
     centred=True,
     whitened=True,
     student_hints=(5, 8, 11, 16, 17),
