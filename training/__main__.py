@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
+    from training.batches import Batches
     from training.cell_by_cell import begin
     from training.curves import columns
     from training.networks import load_genotype
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     from training.paired import PairedTeacher, pair
     from training.recipes import RECIPES
     from training.release import comparable, evaluate
+    from training.resident import Resident
     from training.resume import cut
     from training.shards import read_faces
     from training.stored import stored
@@ -121,17 +123,12 @@ def run(arguments: argparse.Namespace) -> None:
     if recipe.stored and teacher:
         print(f"{recipe.name}: what the teacher sees in {len(faces)} faces", flush=True)
         targets = stored(teacher, faces, out.parent, arguments.threads)
-    trainer = Trainer(
-        recipe,
-        faces,
-        teacher,
-        out,
-        arguments.device,
-        arguments.halves,
-        targets,
-        arguments.start,
-        resident=arguments.device == "cuda",
+    batches = (
+        Resident(recipe, faces, teacher, targets, torch.device("cuda"), out.parent)
+        if arguments.device == "cuda"
+        else Batches(recipe, faces, teacher, targets)
     )
+    trainer = Trainer(batches, out, arguments.device, arguments.halves, arguments.start)
     seconds = 60 * arguments.minutes
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)
     if not judged:

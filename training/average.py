@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pocketface.errors import InputError, PocketfaceError
@@ -26,7 +24,7 @@ from training.networks import rectified
 from training.release import comparable
 from training.resume import read_state, restoring
 from training.shards import read_faces
-from training.students import to_input
+from training.students import embedder
 
 
 def mean(paths: Sequence[Path]) -> dict[str, Tensor]:
@@ -65,13 +63,7 @@ def run(arguments: Sequence[str] | None) -> None:
     known = [faces[index] for index in comparable(faces)]
     if not known:
         return
-
-    @torch.inference_mode()
-    def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = network(to_input(crops)).numpy()
-        return result
-
-    found = asdict(verify(embed_faces(known, embed), [face.identity for face in known]))
+    found = asdict(verify(embed_faces(known, embedder(network)), [face.identity for face in known]))
     figures = {"mean_of": [path.name for path in options.weights], "heldout": found}
     options.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for point in found["points"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pocketface.errors import InputError
 from training.recipes import Recipe
 from training.resume import read_state, restoring
-from training.students import build_student, to_input
+from training.students import build_student, embedder
 from training.teachers import TeacherSpec
 
 
@@ -53,11 +53,9 @@ class OwnTeacher:
                 self.network.load_state_dict(state)
             self.current = index
 
-    @torch.inference_mode()
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embeddings `(n, d)`, not normalised, of uint8 `(n, 112, 112, 3)`, RGB."""
-        result: NDArray[np.float32] = self.network(to_input(crops).to(self.device)).cpu().numpy()
-        return result
+        return embedder(self.network)(crops)
 
     def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The embeddings alone: it has no maps to teach."""

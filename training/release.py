@@ -20,7 +20,7 @@ from training.evaluation import embed_faces, verify
 from training.recipes import Recipe
 from training.resume import read_state, restoring
 from training.shards import Face, read_faces
-from training.students import build_student, to_input
+from training.students import build_student, embedder
 from training.teachers import Teaches
 
 
@@ -63,11 +63,6 @@ def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teache
     torch.save({k: v.contiguous() for k, v in state["average"].items()}, weights)
     faces = read_faces(folders, "heldout")
 
-    @torch.inference_mode()
-    def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = network(to_input(crops)).numpy()
-        return result
-
     figures: dict[str, Any] = {
         "recipe": recipe.name,
         "samples": samples,
@@ -78,7 +73,7 @@ def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teache
     if not recipe.cell_by_cell:  # whose samples count and whose time does not
         figures["faces_per_second"] = round(samples / max(seconds, 1), 1)
     known = comparable(faces)
-    embeddings = embed_faces(faces, embed) if faces else np.zeros((0, 0), np.float32)
+    embeddings = embed_faces(faces, embedder(network)) if faces else np.zeros((0, 0), np.float32)
     if known:
         figures["heldout"] = asdict(verify(embeddings[known], [faces[index].identity for index in known]))
     if teacher and faces:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -44,3 +46,15 @@ def to_input(crops: NDArray[np.uint8]) -> Tensor:
     """Uint8 `(n, 112, 112, 3)` to the networks' float32 `(n, 3, 112, 112)`, channels last."""
     x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     return x.sub_(127.5).div_(127.5)
+
+
+def embedder(network: nn.Module) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """What gives a network's embeddings `(n, d)`, not normalised, of uint8 `(n, 112, 112, 3)`, RGB."""
+    device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def embed(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = network(to_input(crops).to(device)).cpu().numpy()
+        return result
+
+    return embed

@@ -14,9 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pocketface.errors import InputError
@@ -27,11 +25,8 @@ from training.muon import Muon, is_matrix
 from training.networks import RectifiedPocketNet, load_genotype
 from training.recipes import Recipe
 from training.recipes.recipe import Optimiser
-from training.resident import Resident
 from training.resume import read_state, restoring, same_settings
-from training.shards import Face
 from training.students import build_student
-from training.teachers import Teaches
 
 CHECKPOINT_SECONDS = 50.0
 AVERAGE_EVERY = 4
@@ -67,30 +62,21 @@ class Trainer:
 
     def __init__(
         self,
-        recipe: Recipe,
-        faces: Sequence[Face],
-        teacher: Teaches | None,
+        batches: Batches,
         out: Path,
         device: str = "cpu",
         halves: bool = False,
-        targets: NDArray[np.float32] | None = None,
         start: Path | None = None,
-        resident: bool = False,
     ) -> None:
         """With `halves` two threads take half of each batch, see `training.halves`.
 
-        `targets`, unit norm `(faces, d)`, are what the teacher of a `stored` recipe sees; a run without
-        a checkpoint begins at the weights in `start`. With `resident` faces and teacher are on the device.
+        A run without a checkpoint begins at the weights in `start`, or at random ones.
 
         Raises InputError where the faces do not serve the recipe, or the checkpoint is of another one.
         """
-        self.recipe, self.out, self.device = recipe, out, torch.device(device)
+        recipe, teacher = batches.recipe, batches.teacher
+        self.recipe, self.batches, self.out, self.device = recipe, batches, out, torch.device(device)
         out.mkdir(parents=True, exist_ok=True)
-        self.batches: Batches = (
-            Resident(recipe, faces, teacher, targets, self.device, out.parent)
-            if resident
-            else Batches(recipe, faces, teacher, targets)
-        )
         self.network = build_student(recipe).to(self.device)
         if start:
             with restoring(start):

@@ -38,7 +38,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Trainer, Bat
     faces = read_faces([tmp_path], "train")
     monkeypatch.setattr("training.trainer.build_student", lambda recipe: RectifiedPocketNet(cells=4))
     some = Teacher(replace(OFFICIAL, hints=(0,), hint_channels=(WIDTHS[0], 512)), tmp_path / "some.onnx")
-    trainer = Trainer(RECIPE, faces, some, tmp_path / "run")
+    trainer = Trainer(Batches(RECIPE, faces, some), tmp_path / "run")
     return trainer, Batches(RECIPE, faces, Teacher(everything, tmp_path / "all.onnx"))
 
 

@@ -142,6 +142,6 @@ def test_decoded_faces_are_kept_and_others_are_not_taken_for_them(faces: list[Fa
 def test_a_run_learns_from_resident_faces(faces: list[Face], tmp_path: Path) -> None:
     recipe = replace(RECIPES["pocketnet-s128-r-second"], minutes=0, samples=48, batches=((0, 8),))
     targets = np.random.default_rng(0).normal(size=(len(faces), 128)).astype(np.float32)
-    run = Trainer(recipe, faces, None, tmp_path / "run", targets=targets, resident=True)
+    run = Trainer(Resident(recipe, faces, None, targets, torch.device("cpu"), tmp_path), tmp_path / "run")
     rows = list(run.run(1e9))
     assert np.mean([row["cosine"] for row in rows[-2:]]) > np.mean([row["cosine"] for row in rows[:2]])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from synthetic_faces import write_shards
 
+from training.batches import Batches
 from training.networks import rectified
 from training.recipes import RECIPES
 from training.shards import Face, centre, read_faces
@@ -80,7 +81,7 @@ def test_a_second_part_begins_at_given_weights_and_learns_from_stored_targets(
         RECIPES["pocketnet-s128-r-second"], minutes=0, samples=96, batches=((0, 8),), late_from=1
     )
     targets = stored(Counting(), faces, tmp_path)
-    run = Trainer(recipe, faces, Counting(), tmp_path / "run", targets=targets, start=tmp_path / "first.pth")
+    run = Trainer(Batches(recipe, faces, Counting(), targets), tmp_path / "run", start=tmp_path / "first.pth")
     for name, weight in run.network.state_dict().items():
         torch.testing.assert_close(weight, first.state_dict()[name], msg=name)
     rows = list(run.run(1e9))

@@ -12,7 +12,7 @@ from synthetic_faces import write_shards
 from pocketface.errors import InputError
 from training.__main__ import main
 from training.augment import Augmentation
-from training.batches import Batch
+from training.batches import Batch, Batches
 from training.networks import Genotype
 from training.own_teacher import OwnTeacher
 from training.recipes import RECIPES, Recipe
@@ -64,7 +64,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> list[Face]:
 
 
 def trainer(recipe: Recipe, faces: list[Face], out: Path) -> Trainer:
-    return Trainer(recipe, faces, FakeTeacher(), out)
+    return Trainer(Batches(recipe, faces, FakeTeacher()), out)
 
 
 def test_the_loss_falls(faces: list[Face], tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_loss_falls(faces: list[Face], tmp_path: Path) -> None:
 def test_halves_give_the_gradient_of_both(faces: list[Face], tmp_path: Path) -> None:
     """Halves that are alike have the batch statistics of the whole, so the step must be its own."""
     whole = trainer(RECIPE, faces, tmp_path / "whole")
-    halves = Trainer(RECIPE, faces, FakeTeacher(), tmp_path / "halves", halves=True)
+    halves = Trainer(Batches(RECIPE, faces, FakeTeacher()), tmp_path / "halves", halves=True)
     batch = whole.batches.make(0, 4)
     twice = Batch(
         torch.cat([batch.images] * 2),
@@ -131,7 +131,7 @@ def test_recipes_are_named_apart_and_hints_fit() -> None:
 
 def test_a_teacher_of_our_own_teaches_stage_by_stage(faces: list[Face], tmp_path: Path) -> None:
     teaching = replace(RECIPES["arcface-resnet56"], name="own", samples=16, batches=((0, 2),), stages=2)
-    run = Trainer(teaching, faces, None, tmp_path / "own")
+    run = Trainer(Batches(teaching, faces, None), tmp_path / "own")
     rows = list(run.run(1e9))
     assert np.isfinite(rows[-1]["arcface"])
     teacher = OwnTeacher(teaching, tmp_path / "own", in_turn=True)
@@ -140,7 +140,7 @@ def test_a_teacher_of_our_own_teaches_stage_by_stage(faces: list[Face], tmp_path
     teacher.select(0.9)
     assert not np.array_equal(early, teacher.embed(crops))
     learning = replace(RECIPES["classification-resnet56"], samples=8, batches=((0, 4),), teacher="own")
-    rows = list(Trainer(learning, faces, teacher, tmp_path / "student").run(1e9))
+    rows = list(Trainer(Batches(learning, faces, teacher), tmp_path / "student").run(1e9))
     assert all(np.isfinite(row["loss"]) for row in rows)
 
 
@@ -164,16 +164,16 @@ def test_a_checkpoint_of_another_recipe_is_refused_and_one_that_kept_none_goes_o
 def test_arcface_without_people_is_said_before_training(faces: list[Face], tmp_path: Path) -> None:
     nobody = [replace(face, identity="") for face in faces]
     with pytest.raises(InputError, match="at least two"):
-        Trainer(RECIPES["arcface-resnet56"], nobody, None, tmp_path)
+        Trainer(Batches(RECIPES["arcface-resnet56"], nobody, None), tmp_path)
 
 
 def test_a_continued_teacher_leaves_its_new_weights_as_the_last_stage(
     faces: list[Face], tmp_path: Path
 ) -> None:
     recipe = replace(RECIPES["arcface-resnet18"], samples=4, batches=((0, 2),))
-    list(Trainer(recipe, faces, None, tmp_path).run(1e9))
+    list(Trainer(Batches(recipe, faces, None), tmp_path).run(1e9))
     before = torch.load(tmp_path / "stage-001.pth", weights_only=True)
-    run = Trainer(replace(recipe, samples=8), faces, None, tmp_path)
+    run = Trainer(Batches(replace(recipe, samples=8), faces, None), tmp_path)
     list(run.run(1e9))
     after = torch.load(tmp_path / "stage-001.pth", weights_only=True)
     torch.testing.assert_close(after["arcface.weight"], run.arcface.weight.detach())

@@ -27,6 +27,7 @@ from pocketface.engines import get
 from pocketface.engines.protocol import Session
 from pocketface.errors import InputError, PocketfaceError
 from training.arguments import count
+from training.batches import Batches
 from training.networks.genotypes import load_genotype
 from training.recipes import RECIPES
 from training.release import comparable, evaluate
@@ -81,7 +82,7 @@ def compare(
         run = replace(RECIPES[recipe], name=Path(name).stem, genotype=name, samples=samples, minutes=0)
         folder = out / run.name
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(run, training, teacher, folder)
+        trainer = Trainer(Batches(run, training, teacher), folder)
         bar = tqdm(total=samples, initial=trainer.samples, desc=run.name, unit="face", disable=None)
         for _ in trainer.run(float("inf")):
             bar.update(trainer.samples - bar.n)
