@@ -154,6 +154,16 @@ std::vector<Face> suppress(std::vector<Face> faces) {
     return kept;
 }
 
+// Whether a crop can be cut out: an extent of a pixel at least, landmarks that do not coincide.
+bool plausible(const Face& face) {
+    const auto by_x = [](const Point& a, const Point& b) { return a.x < b.x; };
+    const auto by_y = [](const Point& a, const Point& b) { return a.y < b.y; };
+    const auto [left, right] = std::minmax_element(face.landmarks.begin(), face.landmarks.end(), by_x);
+    const auto [top, bottom] = std::minmax_element(face.landmarks.begin(), face.landmarks.end(), by_y);
+    const bool apart = right->x - left->x >= 1 || bottom->y - top->y >= 1;
+    return face.right - face.left >= 1 && face.bottom - face.top >= 1 && apart;
+}
+
 std::vector<Face> search(Model& model, const View& view, double threshold) {
     const Outputs outputs = model.run(view.canvas);
     const std::string kind = model.card().at("kind");
@@ -175,6 +185,7 @@ std::vector<Face> search(Model& model, const View& view, double threshold) {
         back_x(face.left), back_x(face.right), back_y(face.top), back_y(face.bottom);
         for (Point& point : face.landmarks) back_x(point.x), back_y(point.y);
     }
+    faces.erase(std::remove_if(faces.begin(), faces.end(), [](const Face& face) { return !plausible(face); }), faces.end());
     return faces;
 }
 

@@ -120,6 +120,27 @@ def test_faces_are_decoded_alike(kotlin) -> None:
     np.testing.assert_allclose(kotlin.faces(), expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.fixture
+def detector() -> FaceDetector:
+    """The project's own, for pictures of 320x320 as in the app."""
+    try:
+        model = registry.find(f"{registry.default('detect').card.name}.fp32")
+    except ModelError as error:
+        pytest.skip(f"needs models: {error}")
+    if model.card.kind != "pocketface" or model.card.format != "onnx":
+        pytest.skip("needs the project's own detector as an ONNX graph")
+    card = replace(model.card, input=replace(model.card.input, size=(320, 320)))
+    return FaceDetector(replace(model, card=card), engine="onnxruntime", threads=1)
+
+
+def search(kotlin: Harness, network, photo: np.ndarray) -> np.ndarray:
+    """The faces that the app finds, the graph running in Python."""
+    kotlin.send(b"f", struct.pack(">ii", 320, 320), picture(photo))
+    while kotlin.receive("i") == (1,):
+        kotlin.send(maps(network.run(kotlin.picture()[None])))
+    return kotlin.faces()
+
+
 class Blind:
     """A detector's network that sees nothing in the first picture, so that a second try is made."""
 
@@ -144,31 +165,39 @@ class Blind:
         pytest.param((144, 37, 304, 197), (600, 600), id="large: looked at twice more"),
     ],
 )
-def test_faces_of_a_photo_are_found_alike(kotlin, image, box, size: tuple[int, int], blind: bool) -> None:
+def test_faces_of_a_photo_are_found_alike(
+    kotlin, detector: FaceDetector, image, box, size: tuple[int, int], blind: bool
+) -> None:
     """The whole search, with the graph running in Python."""
-    try:
-        model = registry.find(f"{registry.default('detect').card.name}.fp32")
-    except ModelError as error:
-        pytest.skip(f"needs models: {error}")
-    if model.card.kind != "pocketface" or model.card.format != "onnx":
-        pytest.skip("needs the project's own detector as an ONNX graph")
-    card = replace(model.card, input=replace(model.card.input, size=(320, 320)))
-    detector = FaceDetector(replace(model, card=card), engine="onnxruntime", threads=1)
-    network = detector.network
     photo = np.asarray(Image.fromarray(image).crop(box).resize(size))
+    network = detector.network
     detector.network = Blind(network) if blind else network
     expected = detector.detect(photo)
     detector.network = Blind(network) if blind else network
-    kotlin.send(b"f", struct.pack(">ii", 320, 320), picture(photo))
-    while kotlin.receive("i") == (1,):
-        outputs = detector.network.run(kotlin.picture()[None])
-        kotlin.send(maps(outputs))
-    found = kotlin.faces()
+    found = search(kotlin, detector.network, photo)
     assert len(found) == len(expected) >= 1
     for row, face in zip(found, expected, strict=True):
         assert row[0] == pytest.approx(face.det_score, abs=1e-3)
         np.testing.assert_allclose(row[1:5], face.bbox, atol=0.01 * face.width)
         np.testing.assert_allclose(row[5:].reshape(5, 2), face.landmarks, atol=0.01 * face.width)
+
+
+class Collapsed:
+    """A detector's network that says of every face that all its corners and landmarks are one point."""
+
+    def __init__(self, network) -> None:
+        self.card, self.batch, self.network = network.card, network.batch, network
+
+    def run(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = self.network.run(pictures)
+        return {name: values * name.startswith("score") for name, values in outputs.items()}
+
+
+def test_a_face_without_an_extent_is_none(kotlin, detector: FaceDetector, image) -> None:
+    assert len(search(kotlin, detector.network, image)) == 1
+    detector.network = Collapsed(detector.network)
+    assert detector.detect(image) == []
+    assert len(search(kotlin, detector.network, image)) == 0
 
 
 def test_similarities_agree(kotlin) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pocketface import FaceRecognizer, registry
@@ -14,6 +15,7 @@ from pocketface.errors import ModelError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = ROOT / "examples" / "cpp"
+COLLAPSED = [f"{what}_{stride}" for what in ("bbox", "kps") for stride in (8, 16, 32)]
 
 
 @pytest.fixture(scope="session")
@@ -163,3 +165,20 @@ def test_bad_pictures_are_one_line(verify, cards, photos: Path, tmp_path: Path, 
     assert len(done.stderr.splitlines()) == 1
     assert path.name in done.stderr
     assert reason in done.stderr
+
+
+def test_a_face_without_an_extent_is_none(verify, models, cards, photos: Path, tmp_path: Path) -> None:
+    """No crop can be cut out of it, as when a damaged detector says that all its corners are one point."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(str(models[0]))
+    zero = onnx.numpy_helper.from_array(np.float32(0), "zero")
+    graph.graph.initializer.append(zero)
+    for node in graph.graph.node:
+        node.output[:] = [f"{name}_as_it_was" if name in COLLAPSED else name for name in node.output]
+    nodes = [onnx.helper.make_node("Mul", [f"{name}_as_it_was", "zero"], [name]) for name in COLLAPSED]
+    graph.graph.node.extend(nodes)
+    onnx.save(graph, str(tmp_path / models[0].name))
+    shutil.copy(cards[0], tmp_path)
+    done = verify(tmp_path / cards[0].name, cards[1], *[photos / "grace-hopper.jpg"] * 2)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no face was found" in done.stderr

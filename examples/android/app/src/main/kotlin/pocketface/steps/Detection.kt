@@ -18,6 +18,14 @@ data class Face(
 ) {
     val area: Double get() = max(right - left, 0.0) * max(bottom - top, 0.0)
 
+    /** Whether a crop can be cut out: an extent of a pixel at least, landmarks that do not coincide. */
+    val plausible: Boolean
+        get() {
+            fun reach(values: List<Double>) = values.sorted().run { last() - first() }
+            val apart = max(reach(landmarks.map { it.x }), reach(landmarks.map { it.y })) >= 1
+            return right - left >= 1 && bottom - top >= 1 && apart
+        }
+
     /** Intersection over union with another face's box. */
     fun overlap(other: Face): Double {
         val width = min(right, other.right) - max(left, other.left)
@@ -162,6 +170,7 @@ class Detector(private val width: Int, private val height: Int, private val run:
     private fun search(view: View, threshold: Double = Decoder.SCORE_THRESHOLD): List<Face> =
         Decoder.decode(run(view.canvas), width, height, threshold)
         .map { it.mapped(view.shiftX, view.shiftY, view.scaleX, view.scaleY) }
+        .filter { it.plausible }
 
     private fun view(picture: Picture, factor: Double, centred: Boolean): View {
         val scale = min(1.0, factor)
