@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pocketface.errors import InputError, PocketfaceError
-from training.arguments import count, minutes
+from training.arguments import BF16, count, minutes
 
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "33554432",
@@ -43,6 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=count, help="the whole run in samples, over the recipe's")
     parser.add_argument("--threads", type=count, default=1)
     parser.add_argument("--halves", action="store_true", help="two threads, half a batch each")
+    parser.add_argument("--bf16", action="store_true", help=BF16)
     parser.add_argument("--helper-nice", type=int, default=0, help="priority of data and teacher")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--evaluate", action="store_true", help="only evaluate what is there")
@@ -128,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.device == "cuda"
         else Batches(recipe, faces, teacher, targets)
     )
-    trainer = Trainer(batches, out, arguments.device, arguments.halves, arguments.start)
+    trainer = Trainer(batches, out, arguments.device, arguments.halves, arguments.start, arguments.bf16)
     seconds = 60 * arguments.minutes
     print(f"{recipe.name}: {len(faces)} faces, from sample {trainer.samples}", flush=True)
     if not judged:

@@ -100,7 +100,7 @@ class Hints(nn.Module):
         """One loss a hint, against maps of the teacher that are normalised already."""
         linears = [linear for linear in self.maps if isinstance(linear, nn.Conv2d)]
         pairs = zip(linears, student, targets, strict=True)
-        return [F.mse_loss(pointwise(linear, s), target) for linear, s, target in pairs]
+        return [F.mse_loss(pointwise(linear, s).float(), target) for linear, s, target in pairs]
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> list[Tensor]:
         """One loss a hint; maps `(n, c, h, w)`, teacher and student of the same height and width."""

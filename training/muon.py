@@ -23,16 +23,21 @@ def is_matrix(weight: Tensor) -> bool:
     return weight.dim() >= 2 and weight.shape[0] >= 16 and weight[0].numel() >= 16
 
 
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Float32 `(b, rows, columns)` to about the nearest matrices with singular values of one."""
+def orthogonalize(matrices: Tensor, steps: int = 5, bf16: bool = False) -> Tensor:
+    """Float32 `(b, rows, columns)` to about the nearest matrices with singular values of one.
+
+    With `bf16` products are in bfloat16, as in the original, unless they are too small to gain by it.
+    """
     a, b, c = COEFFICIENTS
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+    if bf16 and x.shape[1] >= 64:
+        x = x.bfloat16()
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x if wide else x.mT
+    result: Tensor = (x if wide else x.mT).float()
     return result
 
 
@@ -49,9 +54,10 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.01,
         wide: bool = False,
+        bf16: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.wide = wide
+        self.wide, self.bf16 = wide, bf16
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -74,7 +80,7 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(p)
             velocity = state["momentum"].lerp_(p.grad, 1 - momentum)
             directions.append(p.grad.lerp(velocity, momentum).reshape(rows, columns))
-        updates = orthogonalize(torch.stack(directions))
+        updates = orthogonalize(torch.stack(directions), bf16=self.bf16)
         scale = max(1.0, columns / rows if self.wide else rows / columns) ** 0.5
         for p, update in zip(weights, updates, strict=True):
             p.mul_(1 - lr * group["weight_decay"]).add_(update.reshape(p.shape), alpha=-lr * scale)

@@ -41,7 +41,10 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def make_optimisers(
-    how: Optimiser, params: Sequence[nn.Parameter], centres: Sequence[nn.Parameter] = ()
+    how: Optimiser,
+    params: Sequence[nn.Parameter],
+    centres: Sequence[nn.Parameter] = (),
+    bf16: bool = False,
 ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices among `params`, AdamW or SGD for the rest and for ArcFace's `centres`."""
     matrices = [p for p in params if is_matrix(p)] if how.muon else []
@@ -54,7 +57,7 @@ def make_optimisers(
     )
     if not matrices:
         return [first]
-    return [first, Muon(matrices, how.muon, weight_decay=how.weight_decay, wide=how.muon_wide)]
+    return [first, Muon(matrices, how.muon, weight_decay=how.weight_decay, wide=how.muon_wide, bf16=bf16)]
 
 
 class Trainer:
@@ -67,8 +70,11 @@ class Trainer:
         device: str = "cpu",
         halves: bool = False,
         start: Path | None = None,
+        bf16: bool = False,
     ) -> None:
         """With `halves` two threads take half of each batch, see `training.halves`.
+
+        With `bf16` a CPU's step is in bfloat16 where `training.kernels` is, and Muon's products are.
 
         A run without a checkpoint begins at the weights in `start`, or at random ones.
 
@@ -84,11 +90,12 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.samples, self.steps, self.seconds = 0, 0, 0.0
         self.quick = self.device.type == "cpu" and kernels.available()
+        self.values = torch.bfloat16 if bf16 else torch.float32
         self.halves: Halves | None = None
-        if halves:
+        if halves or bf16:
             if not self.quick or not isinstance(self.network, RectifiedPocketNet):
-                raise InputError("--halves is for the rectified network on a CPU with g++")
-            self.halves = Halves(self.network, recipe.student_hints)
+                raise InputError("--halves and --bf16 are for the rectified network on a CPU with g++")
+            self.halves = Halves(self.network, recipe.student_hints) if halves else None
         channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
         self.hints = losses.Hints(
             channels, teacher.spec.hint_channels[-len(channels) :] if teacher and channels else []
@@ -103,7 +110,7 @@ class Trainer:
         self.arcface = losses.ArcFace(128, self.people).to(self.device)
         centres = list(self.arcface.parameters()) if recipe.losses.arcface else []
         trained = [*self.network.parameters(), *self.hints.parameters()]
-        self.optimisers = make_optimisers(recipe.optimiser, trained, centres)
+        self.optimisers = make_optimisers(recipe.optimiser, trained, centres, bf16)
         self.rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
         if self.checkpoint.is_file():
             self._load()
@@ -131,6 +138,7 @@ class Trainer:
 
     def _stages(self, x: Tensor) -> list[Tensor]:
         if self.quick and isinstance(self.network, RectifiedPocketNet):
+            x = x.to(self.values)
             if self.halves and torch.is_grad_enabled():
                 *kept, last = self.halves.trunk(x)
                 return [*kept, *kernels.run_tail(self.network, last)]

@@ -48,9 +48,12 @@ def test_every_map_meets_one_of_the_students(inner):
     assert all(term > 0.9 for term in left), left
 
 
-def test_a_students_maps_come_nearer(inner, tmp_path):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_students_maps_come_nearer(inner, tmp_path, bf16):
+    if bf16 and not kernels.available():
+        pytest.skip("needs g++ on Linux")
     torch.set_num_threads(1)
-    run = Run(tmp_path, Recipe(minutes=1000), inner)
+    run = Run(tmp_path, Recipe(minutes=1000, bf16=bf16), inner)
     none = torch.zeros(0)
     batch = Batch(
         pictures(4, 64, 64),

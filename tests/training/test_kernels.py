@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from training import kernels
 from training.networks import rectified
 from training.networks.operations import Pool
+
+MODELS = Path(__file__).parents[2] / "models"
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="needs g++ on Linux")
 
@@ -96,6 +99,82 @@ def test_a_network_is_as_near_to_float64_as_pytorch_is() -> None:
     theirs = gradient(network, network.stages, x)
     assert len(ours) == sum(p.numel() for p in network.parameters())
     assert (ours - truth).norm() < 1.5 * (theirs - truth).norm()
+
+
+def bf16(*shape: int) -> Tensor:
+    return torch.randn(shape).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def near(expected: Tensor, got: Tensor) -> bool:
+    """To bfloat16's precision, which is 2^-8 of a value, and sums of values err as their largest."""
+    a, b = expected.detach().float(), got.detach().float()
+    return float((a - b).abs().max()) <= 0.01 * float(a.abs().max())
+
+
+@pytest.mark.parametrize("mode", ["single", "both", "raw"])
+def test_a_node_of_bfloat16_is_a_float32_one_rounded(mode: str) -> None:
+    torch.manual_seed(0)
+    a, b = bf16(3, 32, 12, 12), bf16(3, 32, 12, 12)
+    norms = [nn.BatchNorm2d(32) for _ in range(2 if mode == "both" else 1)]
+    ours = copy.deepcopy(norms)
+    other = None if mode == "single" else b
+    expected = kernels.node(tuple(norms), a.float(), None if other is None else other.float())
+    got = kernels.node(tuple(ours), a, other)
+    assert got.dtype is torch.bfloat16
+    assert torch.equal(expected.bfloat16(), got)
+    upstream = torch.randn_like(expected).bfloat16()
+    inputs = [a] if mode == "single" else [a, b]
+    want = torch.autograd.grad(expected, [*inputs, *norms[0].parameters()], upstream.float())
+    have = torch.autograd.grad(got, [*inputs, *ours[0].parameters()], upstream)
+    assert [h.dtype for h in have[len(inputs) :]] == [torch.float32] * 2
+    assert all(near(w, h) for w, h in zip(want, have, strict=True))
+    assert close(norms[0].running_var, ours[0].running_var)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_gradients_of_bfloat16(stride: int) -> None:
+    torch.manual_seed(0)
+    x, w = bf16(2, 32, 9, 8), torch.randn(32, 1, 5, 5, requires_grad=True)
+    expected = F.conv2d(x.float(), w.bfloat16().float(), stride=stride, padding=2, groups=32)
+    got = kernels._Depthwise.apply(x, w, stride)
+    upstream = torch.randn_like(expected).bfloat16()
+    assert near(expected, got)
+    assert all(
+        near(a, b)
+        for a, b in zip(
+            torch.autograd.grad(expected, (x, w), upstream.float()),
+            torch.autograd.grad(got, (x, w), upstream),
+            strict=True,
+        )
+    )
+
+
+def test_pooling_of_bfloat16_is_pytorchs() -> None:
+    torch.manual_seed(0)
+    x = bf16(2, 32, 9, 7)
+    operation = Pool(32, 2, "max_pool")
+    expected, got = operation.pool(x), kernels.pool(operation, x)
+    assert torch.equal(expected, got)
+    upstream = torch.randn_like(expected)
+    want, have = (torch.autograd.grad(out, x, upstream)[0] for out in (expected, got))
+    assert near(want, have)
+
+
+def test_a_network_of_bfloat16_is_as_near_to_float64_as_autocast_is() -> None:
+    """With weights that are trained: at random ones a rounded value changes the gradient's direction."""
+    network = rectified("s128")
+    network.load_state_dict(torch.load(MODELS / "pocketnet-s128-r.pth", weights_only=True))
+    network.train()
+    torch.manual_seed(0)
+    coarse = torch.randn(8, 3, 7, 7)
+    x = F.interpolate(coarse, (112, 112), mode="bicubic").contiguous(memory_format=torch.channels_last)
+    exact = copy.deepcopy(network).double()
+    truth = gradient(exact, exact.stages, x.double())
+    ours = gradient(network, functools.partial(kernels.stages, network), x.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = gradient(network, network.stages, x)
+    assert (theirs - truth).norm() < 0.5 * truth.norm()
+    assert (ours - truth).norm() < 1.2 * (theirs - truth).norm()
 
 
 def test_the_library_leaves_the_processor_as_it_was() -> None:

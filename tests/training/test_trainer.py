@@ -97,6 +97,27 @@ def test_halves_give_the_gradient_of_both(faces: list[Face], tmp_path: Path) -> 
     assert (a - b).norm() < 1e-3 * a.norm()
 
 
+def test_the_loss_falls_in_bfloat16_as_in_float32(faces: list[Face], tmp_path: Path) -> None:
+    runs = [
+        Trainer(Batches(RECIPE, faces, FakeTeacher()), tmp_path / str(bf16), bf16=bf16)
+        for bf16 in (False, True)
+    ]
+    full, narrow = ([row["loss"] for row in run.run(1e9)] for run in runs)
+    assert all(p.dtype is torch.float32 for p in runs[1].network.parameters())
+    assert narrow[0] == pytest.approx(full[0], rel=0.1)
+    assert narrow != full
+    assert np.mean(narrow[-3:]) < 0.9 * np.mean(narrow[:3])
+
+
+def test_bfloat16_on_a_cpu_is_for_the_rectified_network(faces: list[Face], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--halves and --bf16 are for the rectified network"):
+        Trainer(
+            Batches(replace(RECIPE, network="pocketnet"), faces, FakeTeacher()),
+            tmp_path,
+            bf16=True,
+        )
+
+
 def test_a_killed_run_goes_on_exactly(faces: list[Face], tmp_path: Path) -> None:
     recipe = replace(RECIPE, samples=24)
     whole = trainer(recipe, faces, tmp_path / "whole")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pocketface.errors import InputError, PocketfaceError
-from training.arguments import count, minutes
+from training.arguments import BF16, count, minutes
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 LFW = SHARED / "data/lfw"
@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
     train.add_argument("--teacher", type=Path, help="YuNet's graph: judges small faces, shows its maps")
     train.add_argument("--drills", type=Path, help="what `mine` found, to draw more scenes around")
+    train.add_argument("--bf16", action="store_true", help=BF16)
 
     mine = verbs.add_parser("mine", help="find what a detector gets wrong on the training pictures")
     mine.add_argument("graph", type=Path, help="our detector's graph")
@@ -105,7 +106,7 @@ def _train(options: argparse.Namespace) -> None:
     from training.yunet import YuNet
 
     _present(options.scenes, *filter(None, [options.start, options.teacher, options.drills]))
-    recipe = Recipe(minutes=options.minutes, seed=options.seed)
+    recipe = Recipe(minutes=options.minutes, seed=options.seed, bf16=options.bf16)
     teacher = YuNet(options.teacher) if options.teacher else None
     drills = Drills.read(options.drills) if options.drills else None
     inner = Inner(options.teacher) if options.teacher else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.kernels import depthwise, node, pointwise
+from training.kernels import convolve, depthwise, node, pointwise
 from training.networks.detector import Block, Detector, Features, Head, Outputs
 
 
@@ -28,11 +28,14 @@ def _blocks(blocks: nn.Module, x: Tensor) -> Tensor:
 
 
 def features(network: Detector, image: Tensor) -> Features:
-    """Float32 (n, 3, h, w), RGB 0..255, channels last, h and w multiples of 32."""
+    """Of (n, 3, h, w), RGB 0..255, channels last, h and w multiples of 32, in the type that they have.
+
+    In bfloat16 every map is, and a CPU that multiplies it is faster; parameters' gradients are float32.
+    """
     first, norm, _, second, other, _ = network.stem
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(other, nn.BatchNorm2d)
-    x = node((other,), second(node((norm,), first(image * network.scale))))
+    x = node((other,), convolve(second, node((norm,), convolve(first, image * network.scale))))
     x = early = _blocks(network.early, x)
     levels: list[Tensor] = []
     for stage in network.stages:
@@ -52,9 +55,9 @@ def features(network: Detector, image: Tensor) -> Features:
 
 
 def answers(network: Detector, features: Features) -> Outputs:
-    """What `network.answers` gives."""
+    """What `network.answers` gives, float32."""
     heads = [head for head in network.heads if isinstance(head, Head)]
-    scores = [pointwise(head.score, x) for head, x in zip(heads, features.what, strict=True)]
-    boxes = [pointwise(head.box, x) for head, x in zip(heads, features.where, strict=True)]
-    points = [pointwise(head.points, x) for head, x in zip(heads, features.where, strict=True)]
+    scores = [pointwise(head.score, x.float()) for head, x in zip(heads, features.what, strict=True)]
+    boxes = [pointwise(head.box, x.float()) for head, x in zip(heads, features.where, strict=True)]
+    points = [pointwise(head.points, x.float()) for head, x in zip(heads, features.where, strict=True)]
     return scores, boxes, points

@@ -46,6 +46,7 @@ class Recipe:
     average: float = 0.998
     hints: tuple[float, float] = (0.3, 0.03)
     seed: int = 0
+    bf16: bool = False
 
 
 @dataclass(slots=True)
@@ -81,7 +82,10 @@ class Run:
     """One training run in a folder: `state.pt`, `curve.csv`, `facedet.pth`, `facedet.onnx`."""
 
     def __init__(self, folder: Path, recipe: Recipe, inner: Inner | None = None) -> None:
-        """With the teacher's `inner` maps the student's learn to give them."""
+        """With the teacher's `inner` maps the student's learn to give them.
+
+        Raises InputError where the recipe wants bfloat16 and there is no g++ for its kernels.
+        """
         self.folder, self.recipe, self.state = folder, recipe, State()
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
@@ -90,12 +94,15 @@ class Run:
         self.average = copy.deepcopy(self.network)
         self.inner, self.hints = inner, hints() if inner else None
         self.quick = kernels.available()
+        if recipe.bf16 and not self.quick:
+            raise InputError("--bf16 is for a CPU with g++")
+        self.values = torch.bfloat16 if recipe.bf16 else torch.float32
         learnt = [*self.network.parameters(), *(self.hints.parameters() if self.hints else ())]
         matrices = [p for p in learnt if is_matrix(p)]
         known = {id(p) for p in matrices}
         others = [p for p in learnt if id(p) not in known]
         self.optimizers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=recipe.muon),
+            Muon(matrices, lr=recipe.muon, bf16=recipe.bf16),
             torch.optim.AdamW(others, lr=recipe.adam, betas=(0.9, 0.98), weight_decay=1e-4),
         ]
         self.rates = [recipe.muon, recipe.adam]
@@ -165,7 +172,7 @@ class Run:
                 group["lr"] = rate * factor
             optimizer.zero_grad()
         if self.quick:
-            features = quick.features(self.network, batch.images)
+            features = quick.features(self.network, batch.images.to(self.values))
             outputs = quick.answers(self.network, features)
         else:
             features = self.network.features(batch.images)

@@ -1,19 +1,33 @@
-// Kernels for training on a CPU: float32, NHWC, channels a multiple of 16, one thread.
+// Kernels for training on a CPU: NHWC, channels a multiple of 16, one thread. Values are float32 or
+// bfloat16; sums, statistics and what belongs to a channel are float32 or wider.
 //
 // A node of the rectified network is relu(bn(a) + bn(b)), relu(bn(a) + b) or relu(bn(a)) with
 // batch statistics. PyTorch passes over memory a dozen times for one; here it is twice each way.
 
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
 typedef float V __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int I __attribute__((vector_size(64)));
+typedef unsigned U __attribute__((vector_size(64)));
+typedef uint16_t H __attribute__((vector_size(32), aligned(2), may_alias));
+struct bf16 {
+    uint16_t bits; // the upper half of a float32
+};
 constexpr long L = 16;     // lanes
 constexpr long CHUNK = 64; // rows that stay in the first cache while their channels are summed
 
 static inline V load(const float *p) { return *reinterpret_cast<const V *>(p); }
 static inline void store(float *p, V v) { *reinterpret_cast<V *>(p) = v; }
+static inline V load(const bf16 *p) {
+    return (V)(__builtin_convertvector(*reinterpret_cast<const H *>(p), U) << 16);
+}
+static inline void store(bf16 *p, V v) { // to the nearest, of two to the even one
+    U u = (U)v;
+    *reinterpret_cast<H *>(p) = __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, H);
+}
 static inline V relu(V v) { return v > 0.0f ? v : V{}; }
 
 enum Mode { SINGLE = 0, BOTH = 1, RAW = 2 };
@@ -32,12 +46,12 @@ static void finish(const double *sums, long rows, long channels, float momentum,
     }
 }
 
-template <int MODE>
-static void forward(const float *a, const float *b, float *out, long rows, long channels,
+template <int MODE, typename T>
+static void forward(const T *a, const T *b, T *out, long rows, long channels,
                     const float *const *affine, float *const *running, float *saved,
                     float momentum, float eps) {
     constexpr int N = MODE == BOTH ? 2 : 1;
-    const float *inputs[2] = {a, b};
+    const T *inputs[2] = {a, b};
     std::vector<double> sums(2 * N * channels, 0.0);
     for (long start = 0; start < rows; start += CHUNK) {
         long end = start + CHUNK < rows ? start + CHUNK : rows;
@@ -79,12 +93,12 @@ static void forward(const float *a, const float *b, float *out, long rows, long 
     }
 }
 
-template <int MODE>
-static void backward(const float *gradient, const float *out, const float *a, const float *b,
-                     float *da, float *db, long rows, long channels, const float *const *affine,
+template <int MODE, typename T>
+static void backward(const T *gradient, const T *out, const T *a, const T *b,
+                     T *da, T *db, long rows, long channels, const float *const *affine,
                      const float *saved, float *const *daffine) {
     constexpr int N = MODE == BOTH ? 2 : 1;
-    const float *inputs[2] = {a, b};
+    const T *inputs[2] = {a, b};
     std::vector<double> sums((1 + N) * channels, 0.0);
     for (long start = 0; start < rows; start += CHUNK) {
         long end = start + CHUNK < rows ? start + CHUNK : rows;
@@ -137,7 +151,8 @@ static void backward(const float *gradient, const float *out, const float *a, co
 }
 
 // One image's 16 channels into a plane with a border of zeros: (h + 2 pad, w + 2 pad, 16).
-static void pad_plane(const float *x, float *plane, long h, long w, long channels, long pad) {
+template <typename T>
+static void pad_plane(const T *x, float *plane, long h, long w, long channels, long pad) {
     long wide = w + 2 * pad;
     std::memset(plane, 0, sizeof(float) * (h + 2 * pad) * wide * L);
     for (long y = 0; y < h; ++y)
@@ -146,8 +161,8 @@ static void pad_plane(const float *x, float *plane, long h, long w, long channel
 }
 
 // d weight[ky][kx] = sum over pixels of d output times the input at that offset.
-template <int K, int S>
-static void depthwise_weight(const float *x, const float *gradient, float *dweight, long n, long h,
+template <int K, int S, typename T>
+static void depthwise_weight(const T *x, const T *gradient, float *dweight, long n, long h,
                              long w, long channels) {
     constexpr int PAD = K / 2;
     const long high = (h + S - 1) / S, broad = (w + S - 1) / S; // of the output
@@ -156,14 +171,14 @@ static void depthwise_weight(const float *x, const float *gradient, float *dweig
     std::memset(dweight, 0, sizeof(float) * K * K * channels);
     for (long c = 0; c < channels; c += L)
         for (long image = 0; image < n; ++image) {
-            const float *xi = x + image * h * w * channels + c;
-            const float *gi = gradient + image * high * broad * channels + c;
+            const T *xi = x + image * h * w * channels + c;
+            const T *gi = gradient + image * high * broad * channels + c;
             pad_plane(xi, plane.data(), h, w, channels, PAD);
             for (int ky = 0; ky < K; ++ky) {
                 V even[K] = {}, odd[K] = {};
                 for (long y = 0; y < high; ++y) {
                     const float *row = plane.data() + (y * S + ky) * wide * L;
-                    const float *g = gi + y * broad * channels;
+                    const T *g = gi + y * broad * channels;
                     long i = 0;
                     for (; i + 1 < broad; i += 2) {
                         V g0 = load(g + i * channels), g1 = load(g + (i + 1) * channels);
@@ -185,7 +200,8 @@ static void depthwise_weight(const float *x, const float *gradient, float *dweig
 }
 
 // 3x3 maximum with stride 2 and padding 1; `taps` keeps which of the nine it was, the first of equals.
-static void pool(const float *x, float *out, int *taps, long n, long h, long w, long channels) {
+template <typename T>
+static void pool(const T *x, T *out, int *taps, long n, long h, long w, long channels) {
     const long high = (h + 1) / 2, broad = (w + 1) / 2;
     for (long image = 0; image < n; ++image)
         for (long y = 0; y < high; ++y)
@@ -207,10 +223,11 @@ static void pool(const float *x, float *out, int *taps, long n, long h, long w, 
                 }
 }
 
-static void pool_gradient(const float *gradient, const int *taps, float *dx, long n, long h, long w,
+template <typename T>
+static void pool_gradient(const T *gradient, const int *taps, T *dx, long n, long h, long w,
                           long channels) {
     const long high = (h + 1) / 2, broad = (w + 1) / 2;
-    std::memset(dx, 0, sizeof(float) * n * h * w * channels);
+    std::memset(dx, 0, sizeof(T) * n * h * w * channels);
     for (long image = 0; image < n; ++image)
         for (long y = 0; y < high; ++y)
             for (long i = 0; i < broad; ++i)
@@ -222,42 +239,62 @@ static void pool_gradient(const float *gradient, const int *taps, float *dx, lon
                     for (int tap = 0; tap < 9; ++tap) {
                         long row = 2 * y + tap / 3 - 1, column = 2 * i + tap % 3 - 1;
                         if (row < 0 || row >= h || column < 0 || column >= w) continue;
-                        float *d = dx + ((image * h + row) * w + column) * channels + c;
+                        T *d = dx + ((image * h + row) * w + column) * channels + c;
                         store(d, load(d) + (which == tap ? g : V{}));
                     }
                 }
 }
 
-extern "C" {
-
-void node_forward(int mode, const float *a, const float *b, float *out, long rows, long channels,
-                  const float *const *affine, float *const *running, float *saved, float momentum,
-                  float eps) {
-    auto f = mode == BOTH ? forward<BOTH> : mode == RAW ? forward<RAW> : forward<SINGLE>;
+template <typename T>
+static void node(int mode, const T *a, const T *b, T *out, long rows, long channels,
+                 const float *const *affine, float *const *running, float *saved, float momentum,
+                 float eps) {
+    auto f = mode == BOTH ? forward<BOTH, T> : mode == RAW ? forward<RAW, T> : forward<SINGLE, T>;
     f(a, b, out, rows, channels, affine, running, saved, momentum, eps);
 }
 
-void node_backward(int mode, const float *gradient, const float *out, const float *a,
-                   const float *b, float *da, float *db, long rows, long channels,
-                   const float *const *affine, const float *saved, float *const *daffine) {
-    auto f = mode == BOTH ? backward<BOTH> : mode == RAW ? backward<RAW> : backward<SINGLE>;
+template <typename T>
+static void node_gradient(int mode, const T *gradient, const T *out, const T *a, const T *b, T *da,
+                          T *db, long rows, long channels, const float *const *affine,
+                          const float *saved, float *const *daffine) {
+    auto f = mode == BOTH ? backward<BOTH, T> : mode == RAW ? backward<RAW, T> : backward<SINGLE, T>;
     f(gradient, out, a, b, da, db, rows, channels, affine, saved, daffine);
 }
 
-void depthwise_weight_gradient(int kernel, int stride, const float *x, const float *gradient,
-                               float *dweight, long n, long h, long w, long channels) {
-    auto f = kernel == 3   ? (stride == 1 ? depthwise_weight<3, 1> : depthwise_weight<3, 2>)
-             : kernel == 5 ? (stride == 1 ? depthwise_weight<5, 1> : depthwise_weight<5, 2>)
-                           : (stride == 1 ? depthwise_weight<7, 1> : depthwise_weight<7, 2>);
+template <typename T>
+static void depthwise(int kernel, int stride, const T *x, const T *gradient, float *dweight, long n,
+                      long h, long w, long channels) {
+    auto f = kernel == 3   ? (stride == 1 ? depthwise_weight<3, 1, T> : depthwise_weight<3, 2, T>)
+             : kernel == 5 ? (stride == 1 ? depthwise_weight<5, 1, T> : depthwise_weight<5, 2, T>)
+                           : (stride == 1 ? depthwise_weight<7, 1, T> : depthwise_weight<7, 2, T>);
     f(x, gradient, dweight, n, h, w, channels);
 }
 
-void pool_forward(const float *x, float *out, int *taps, long n, long h, long w, long channels) {
-    pool(x, out, taps, n, h, w, channels);
-}
+// Each by the name that Python calls, for float32 and, with the ending _bf16, for bfloat16.
+#define KERNELS(NAME, T)                                                                            \
+    void node_forward##NAME(int mode, const T *a, const T *b, T *out, long rows, long channels,     \
+                            const float *const *affine, float *const *running, float *saved,        \
+                            float momentum, float eps) {                                            \
+        node(mode, a, b, out, rows, channels, affine, running, saved, momentum, eps);               \
+    }                                                                                               \
+    void node_backward##NAME(int mode, const T *gradient, const T *out, const T *a, const T *b,     \
+                             T *da, T *db, long rows, long channels, const float *const *affine,    \
+                             const float *saved, float *const *daffine) {                           \
+        node_gradient(mode, gradient, out, a, b, da, db, rows, channels, affine, saved, daffine);   \
+    }                                                                                               \
+    void depthwise_weight_gradient##NAME(int kernel, int stride, const T *x, const T *gradient,     \
+                                         float *dweight, long n, long h, long w, long channels) {   \
+        depthwise(kernel, stride, x, gradient, dweight, n, h, w, channels);                         \
+    }                                                                                               \
+    void pool_forward##NAME(const T *x, T *out, int *taps, long n, long h, long w, long channels) { \
+        pool(x, out, taps, n, h, w, channels);                                                      \
+    }                                                                                               \
+    void pool_backward##NAME(const T *gradient, const int *taps, T *dx, long n, long h, long w,     \
+                             long channels) {                                                       \
+        pool_gradient(gradient, taps, dx, n, h, w, channels);                                       \
+    }
 
-void pool_backward(const float *gradient, const int *taps, float *dx, long n, long h, long w,
-                   long channels) {
-    pool_gradient(gradient, taps, dx, n, h, w, channels);
-}
+extern "C" {
+KERNELS(, float)
+KERNELS(_bf16, bf16)
 }
