@@ -64,7 +64,7 @@ def run(arguments: Sequence[str] | None) -> None:
     if not known:
         return
     found = asdict(verify(embed_faces(known, embedder(network)), [face.identity for face in known]))
-    figures = {"mean_of": [path.name for path in options.weights], "heldout": found}
+    figures = {"mean_of": [f"{path.parent.name}/{path.name}" for path in options.weights], "heldout": found}
     options.out.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for point in found["points"]:
         print(f"FMR {point['fmr']:g}: TAR {point['tar']:.4f} at {point['threshold']:.4f}")

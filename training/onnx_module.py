@@ -104,6 +104,8 @@ class OnnxModule(nn.Module):
         self.steps: list[tuple[Callable[..., Tensor], Attributes, list[str], str]] = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            if node.op_type == "AveragePool" and any(attributes.get("pads", ())):
+                raise ModelError(f"{path}: PyTorch does not run padded AveragePool here, which no teacher has")
             if node.op_type == "Constant":
                 values[node.output[0]] = attributes["value"]
             else:

@@ -15,23 +15,24 @@ from training.networks import rectified, resnet56
 
 def test_every_tensor_is_the_mean_and_a_run_can_begin_there(tmp_path: Path) -> None:
     networks = []
-    for seed in range(2):
+    paths = [tmp_path / run / "weights.pth" for run in ("first", "second")]  # two runs of one recipe
+    for seed, path in enumerate(paths):
         torch.manual_seed(seed)
         networks.append(rectified("s128"))
-        torch.save(networks[-1].state_dict(), tmp_path / f"{seed}.pth")
+        path.parent.mkdir()
+        torch.save(networks[-1].state_dict(), path)
     out = tmp_path / "mean.pth"
     faces = tmp_path / "faces"
     faces.mkdir()
     write_shards(faces, train=0, heldout=40)
-    paths = [str(tmp_path / f"{seed}.pth") for seed in range(2)]
-    assert main([*paths, "--out", str(out), "--faces", str(faces)]) == 0
+    assert main([*map(str, paths), "--out", str(out), "--faces", str(faces)]) == 0
     found = torch.load(out, weights_only=True)
     for name, weight in networks[0].state_dict().items():
         other = networks[1].state_dict()[name]
         torch.testing.assert_close(found[name], (weight + other) / 2 if weight.is_floating_point() else other)
     rectified("s128").load_state_dict(found)
     figures = json.loads(out.with_suffix(".json").read_text())
-    assert figures["mean_of"] == ["0.pth", "1.pth"]
+    assert figures["mean_of"] == ["first/weights.pth", "second/weights.pth"]
     assert figures["heldout"]["genuine"] == 20
 
 

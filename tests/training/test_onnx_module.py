@@ -46,8 +46,15 @@ def test_what_is_no_teacher_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match="no ONNX graph"):
         OnnxModule(tmp_path / "text.onnx")
-    node = onnx.helper.make_node("Sin", ["x"], ["y"])
-    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy")
-    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y])), tmp_path / "sin.onnx")
-    with pytest.raises(ModelError, match="does not run Sin"):
-        OnnxModule(tmp_path / "sin.onnx")
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in "xy")
+    nodes = {
+        "does not run Sin": onnx.helper.make_node("Sin", ["x"], ["y"]),
+        "does not run padded AveragePool": onnx.helper.make_node(
+            "AveragePool", ["x"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+        ),
+    }
+    for words, node in nodes.items():
+        graph = onnx.helper.make_graph([node], "g", [x], [y])
+        onnx.save(onnx.helper.make_model(graph), tmp_path / "graph.onnx")
+        with pytest.raises(ModelError, match=words):
+            OnnxModule(tmp_path / "graph.onnx")
