@@ -105,7 +105,7 @@ class OnnxModule(nn.Module):
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             if node.op_type == "AveragePool" and any(attributes.get("pads", ())):
-                raise ModelError(f"{path}: PyTorch does not run padded AveragePool here, which no teacher has")
+                raise ModelError(f"{path}: PyTorch does not run padded AveragePool here, no teacher has it")
             if node.op_type == "Constant":
                 values[node.output[0]] = attributes["value"]
             else:
