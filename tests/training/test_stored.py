@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from synthetic_faces import write_shards
 
 from training.batches import Batches
-from training.networks import rectified
 from training.recipes import RECIPES
 from training.shards import Face, centre, read_faces
 from training.stored import stored
 from training.teachers import TeacherSpec
 from training.trainer import Trainer
+
+MODELS = Path(__file__).parents[2] / "models"
 
 
 class Counting:
@@ -75,14 +76,14 @@ def test_no_face_is_seen_twice_by_a_teacher_and_another_teacher_sees_all(
 def test_a_second_part_begins_at_given_weights_and_learns_from_stored_targets(
     faces: list[Face], tmp_path: Path
 ) -> None:
-    first = rectified("s128")
-    torch.save(first.state_dict(), tmp_path / "first.pth")
+    first = MODELS / "pocketnet-s128-open.pth"
     recipe = replace(
-        RECIPES["pocketnet-s128-r-second"], minutes=0, samples=96, batches=((0, 8),), late_from=1
+        RECIPES["pocketnet-s128-r-second"], minutes=0, samples=200, batches=((0, 8),), late_from=1
     )
     targets = stored(Counting(), faces, tmp_path)
-    run = Trainer(Batches(recipe, faces, Counting(), targets), tmp_path / "run", start=tmp_path / "first.pth")
+    run = Trainer(Batches(recipe, faces, Counting(), targets), tmp_path / "run", start=first)
+    given = torch.load(first, weights_only=True)
     for name, weight in run.network.state_dict().items():
-        torch.testing.assert_close(weight, first.state_dict()[name], msg=name)
-    rows = list(run.run(1e9))
-    assert np.mean([row["cosine"] for row in rows[-3:]]) > np.mean([row["cosine"] for row in rows[:3]])
+        torch.testing.assert_close(weight, given[name], msg=name)
+    cosines = [row["cosine"] for row in run.run(1e9)]
+    assert np.mean(cosines[-5:]) > np.mean(cosines[:5]) + 0.02
