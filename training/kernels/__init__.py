@@ -184,7 +184,7 @@ class _Pool(torch.autograd.Function):
         (taps,) = ctx.saved_tensors
         gradient = _nhwc(gradient)
         n, c, h, w = ctx.shape
-        dx = gradient.new_empty(ctx.shape).contiguous(memory_format=torch.channels_last)
+        dx = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
         sizes = [ctypes.c_long(v) for v in (n, h, w, c)]
         _kernel("pool_backward", gradient)(_pointer(gradient), _pointer(taps), _pointer(dx), *sizes)
         return dx
