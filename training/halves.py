@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from training import kernels
-from training.networks import RectifiedPocketNet
+from training.networks.layout import Layout
 
 
 class Halves:
     """A network beside a copy that has the same parameters, and batch statistics of its own."""
 
-    def __init__(self, network: RectifiedPocketNet, after: Sequence[int]) -> None:
+    def __init__(self, network: Layout, after: Sequence[int]) -> None:
         self.networks = network, copy.deepcopy(network, {id(p): p for p in network.parameters()})
         self.after = after
         self.params = [p for k, p in network.named_parameters() if not k.startswith("tail.")]

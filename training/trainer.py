@@ -22,7 +22,8 @@ from training import kernels, losses
 from training.batches import Batch, Batches
 from training.halves import Halves
 from training.muon import Muon, is_matrix
-from training.networks import RectifiedPocketNet, load_genotype
+from training.networks import load_genotype
+from training.networks.layout import Layout
 from training.recipes import Recipe
 from training.recipes.recipe import Optimiser
 from training.resume import read_state, restoring, same_settings
@@ -93,8 +94,8 @@ class Trainer:
         self.values = torch.bfloat16 if bf16 else torch.float32
         self.halves: Halves | None = None
         if halves or bf16:
-            if not self.quick or not isinstance(self.network, RectifiedPocketNet):
-                raise InputError("--halves and --bf16 are for the rectified network on a CPU with g++")
+            if not self.quick or not isinstance(self.network, Layout):
+                raise InputError("--halves and --bf16 are for PocketNet on a CPU with g++")
             self.halves = Halves(self.network, recipe.student_hints) if halves else None
         channels = self._student_channels() if teacher and recipe.losses.hints[0] else []
         self.hints = losses.Hints(
@@ -137,7 +138,7 @@ class Trainer:
         return [m.shape[1] for m in maps]
 
     def _stages(self, x: Tensor) -> list[Tensor]:
-        if self.quick and isinstance(self.network, RectifiedPocketNet):
+        if self.quick and isinstance(self.network, Layout):
             x = x.to(self.values)
             if self.halves and torch.is_grad_enabled():
                 *kept, last = self.halves.trunk(x)

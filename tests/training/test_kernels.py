@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import kernels
-from training.networks import rectified
+from training.networks import pocketnet, rectified
+from training.networks.layout import Layout
 from training.networks.operations import Pool
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -24,9 +25,10 @@ def close(a: Tensor, b: Tensor) -> bool:
     return float((a - b).detach().abs().max()) <= 2e-5 * float(a.detach().abs().max())
 
 
+@pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize("mode", ["single", "both", "raw"])
 @pytest.mark.parametrize(("channels", "size"), [(16, 24), (64, 7)])
-def test_node_and_its_gradient(mode: str, channels: int, size: int) -> None:
+def test_node_and_its_gradient(mode: str, channels: int, size: int, rectified: bool) -> None:
     torch.manual_seed(0)
     a, b = ((torch.randn(3, channels, size, size) * 2 + 1).requires_grad_() for _ in range(2))
     norms = [nn.BatchNorm2d(channels) for _ in range(2)]
@@ -34,13 +36,15 @@ def test_node_and_its_gradient(mode: str, channels: int, size: int) -> None:
         nn.init.normal_(norm.weight)
         nn.init.normal_(norm.bias)
     ours = copy.deepcopy(norms)
+    activation = F.relu if rectified else nn.Identity()
     if mode == "single":
-        expected, got = F.relu(norms[0](a)), kernels.node((ours[0],), a)
+        expected, got = activation(norms[0](a)), kernels.node((ours[0],), a, rectified=rectified)
     elif mode == "both":
-        expected = F.relu(norms[0](a) + norms[1](b))
-        got = kernels.node((ours[0], ours[1]), a, b)
+        expected = activation(norms[0](a) + norms[1](b))
+        got = kernels.node((ours[0], ours[1]), a, b, rectified=rectified)
     else:
-        expected, got = F.relu(norms[0](a) + b), kernels.node((ours[0],), a, b)
+        expected = activation(norms[0](a) + b)
+        got = kernels.node((ours[0],), a, b, rectified=rectified)
     assert close(expected, got)
     used = norms if mode == "both" else norms[:1]
     inputs = [a] if mode == "single" else [a, b]
@@ -55,17 +59,30 @@ def test_node_and_its_gradient(mode: str, channels: int, size: int) -> None:
         assert close(norm.running_var, own.running_var)
 
 
+@pytest.mark.parametrize("values", [torch.float32, torch.bfloat16])
+def test_prelu_and_its_gradient_are_pytorchs(values: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 32, 9, 8).to(values).requires_grad_()
+    activation = nn.PReLU(32)
+    nn.init.normal_(activation.weight)  # of both signs
+    expected, got = activation(x.float()).to(values), kernels.prelu(activation, x)
+    assert torch.equal(expected, got)
+    upstream = torch.randn_like(expected)
+    inputs = (x, activation.weight)
+    want, have = (torch.autograd.grad(out, inputs, upstream) for out in (expected, got))
+    assert all(w.dtype is h.dtype and close(w, h) for w, h in zip(want, have, strict=True))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_depthwise_gradients(kernel: int, stride: int) -> None:
     torch.manual_seed(0)
-    x, w = torch.randn(2, 32, 9, 8, requires_grad=True), torch.randn(32, 1, kernel, kernel)
-    w.requires_grad_()
-    expected = F.conv2d(x, w, stride=stride, padding=kernel // 2, groups=32)
-    got = kernels._Depthwise.apply(x, w, stride)
+    x = torch.randn(2, 32, 9, 8, requires_grad=True)
+    convolution = nn.Conv2d(32, 32, kernel, stride, kernel // 2, groups=32, bias=False)
+    expected, got = convolution(x), kernels.depthwise(convolution, x)
     upstream = torch.randn_like(expected)
-    want = torch.autograd.grad(expected, (x, w), upstream)
-    have = torch.autograd.grad(got, (x, w), upstream)
+    want = torch.autograd.grad(expected, (x, convolution.weight), upstream)
+    have = torch.autograd.grad(got, (x, convolution.weight), upstream)
     assert close(expected, got)
     assert all(close(a, b) for a, b in zip(want, have, strict=True))
 
@@ -89,9 +106,10 @@ def gradient(network: nn.Module, run: Callable[[Tensor, tuple[int, ...]], list[T
     return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]).double()
 
 
-def test_a_network_is_as_near_to_float64_as_pytorch_is() -> None:
+@pytest.mark.parametrize("build", [rectified, pocketnet])
+def test_a_network_is_as_near_to_float64_as_pytorch_is(build: Callable[[str], Layout]) -> None:
     torch.manual_seed(0)
-    network = rectified("s128").train()
+    network = build("s128").train()
     exact = copy.deepcopy(network).double()
     x = torch.randn(4, 3, 112, 112).contiguous(memory_format=torch.channels_last)
     truth = gradient(exact, exact.stages, x.double())
@@ -134,9 +152,10 @@ def test_a_node_of_bfloat16_is_a_float32_one_rounded(mode: str) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_gradients_of_bfloat16(stride: int) -> None:
     torch.manual_seed(0)
-    x, w = bf16(2, 32, 9, 8), torch.randn(32, 1, 5, 5, requires_grad=True)
+    x, convolution = bf16(2, 32, 9, 8), nn.Conv2d(32, 32, 5, stride, 2, groups=32, bias=False)
+    w = convolution.weight
     expected = F.conv2d(x.float(), w.bfloat16().float(), stride=stride, padding=2, groups=32)
-    got = kernels._Depthwise.apply(x, w, stride)
+    got = kernels.depthwise(convolution, x)
     upstream = torch.randn_like(expected).bfloat16()
     assert near(expected, got)
     assert all(
@@ -160,10 +179,9 @@ def test_pooling_of_bfloat16_is_pytorchs() -> None:
     assert near(want, have)
 
 
-def test_a_network_of_bfloat16_is_as_near_to_float64_as_autocast_is() -> None:
+def as_near_to_float64_as_autocast(network: Layout, weights: Path) -> None:
     """With weights that are trained: at random ones a rounded value changes the gradient's direction."""
-    network = rectified("s128")
-    network.load_state_dict(torch.load(MODELS / "pocketnet-s128-r.pth", weights_only=True))
+    network.load_state_dict(torch.load(weights, "cpu", weights_only=True))
     network.train()
     torch.manual_seed(0)
     coarse = torch.randn(8, 3, 7, 7)
@@ -175,6 +193,14 @@ def test_a_network_of_bfloat16_is_as_near_to_float64_as_autocast_is() -> None:
         theirs = gradient(network, network.stages, x)
     assert (theirs - truth).norm() < 0.5 * truth.norm()
     assert (ours - truth).norm() < 1.2 * (theirs - truth).norm()
+
+
+def test_a_rectified_network_of_bfloat16_is_as_near_to_float64_as_autocast_is() -> None:
+    as_near_to_float64_as_autocast(rectified("s128"), MODELS / "pocketnet-s128-r.pth")
+
+
+def test_the_papers_network_of_bfloat16_is_as_near_to_float64_as_autocast_is(shared: Path) -> None:
+    as_near_to_float64_as_autocast(pocketnet("s128"), shared / "models" / "pocketnet_s128_official.pth")
 
 
 def test_the_library_leaves_the_processor_as_it_was() -> None:

@@ -97,9 +97,11 @@ def test_halves_give_the_gradient_of_both(faces: list[Face], tmp_path: Path) -> 
     assert (a - b).norm() < 1e-3 * a.norm()
 
 
-def test_the_loss_falls_in_bfloat16_as_in_float32(faces: list[Face], tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["rectified", "pocketnet"])
+def test_the_loss_falls_in_bfloat16_as_in_float32(network: str, faces: list[Face], tmp_path: Path) -> None:
+    recipe = replace(RECIPE, network=network)
     runs = [
-        Trainer(Batches(RECIPE, faces, FakeTeacher()), tmp_path / str(bf16), bf16=bf16)
+        Trainer(Batches(recipe, faces, FakeTeacher()), tmp_path / str(bf16), bf16=bf16)
         for bf16 in (False, True)
     ]
     full, narrow = ([row["loss"] for row in run.run(1e9)] for run in runs)
@@ -109,10 +111,10 @@ def test_the_loss_falls_in_bfloat16_as_in_float32(faces: list[Face], tmp_path: P
     assert np.mean(narrow[-3:]) < 0.9 * np.mean(narrow[:3])
 
 
-def test_bfloat16_on_a_cpu_is_for_the_rectified_network(faces: list[Face], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--halves and --bf16 are for the rectified network"):
+def test_bfloat16_on_a_cpu_is_for_pocketnet(faces: list[Face], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--halves and --bf16 are for PocketNet"):
         Trainer(
-            Batches(replace(RECIPE, network="pocketnet"), faces, FakeTeacher()),
+            Batches(replace(RECIPE, network="resnet18"), faces, FakeTeacher()),
             tmp_path,
             bf16=True,
         )

@@ -1,8 +1,8 @@
 // Kernels for training on a CPU: NHWC, channels a multiple of 16, one thread. Values are float32 or
 // bfloat16; sums, statistics and what belongs to a channel are float32 or wider.
 //
-// A node of the rectified network is relu(bn(a) + bn(b)), relu(bn(a) + b) or relu(bn(a)) with
-// batch statistics. PyTorch passes over memory a dozen times for one; here it is twice each way.
+// A node is bn(a) + bn(b), bn(a) + b or bn(a) with batch statistics, and rectified in the rectified
+// network. PyTorch passes over memory a dozen times for one; here it is twice each way.
 
 #include <cmath>
 #include <cstdint>
@@ -46,7 +46,7 @@ static void finish(const double *sums, long rows, long channels, float momentum,
     }
 }
 
-template <int MODE, typename T>
+template <int MODE, bool RECTIFIED, typename T>
 static void forward(const T *a, const T *b, T *out, long rows, long channels,
                     const float *const *affine, float *const *running, float *saved,
                     float momentum, float eps) {
@@ -87,13 +87,13 @@ static void forward(const T *a, const T *b, T *out, long rows, long channels,
                 V v = load(a + i) * sa + t;
                 if (MODE == BOTH) v += load(b + i) * sb;
                 if (MODE == RAW) v += load(b + i);
-                store(out + i, relu(v));
+                store(out + i, RECTIFIED ? relu(v) : v);
             }
         }
     }
 }
 
-template <int MODE, typename T>
+template <int MODE, bool RECTIFIED, typename T>
 static void backward(const T *gradient, const T *out, const T *a, const T *b,
                      T *da, T *db, long rows, long channels, const float *const *affine,
                      const float *saved, float *const *daffine) {
@@ -106,7 +106,8 @@ static void backward(const T *gradient, const T *out, const T *a, const T *b,
             V sum{}, product[2] = {};
             for (long r = start; r < end; ++r) {
                 long i = r * channels + c;
-                V g = load(out + i) > 0.0f ? load(gradient + i) : V{};
+                V g = load(gradient + i);
+                if (RECTIFIED) g = load(out + i) > 0.0f ? g : V{};
                 sum += g;
                 for (int k = 0; k < N; ++k) product[k] += g * load(inputs[k] + i);
             }
@@ -141,7 +142,8 @@ static void backward(const T *gradient, const T *out, const T *a, const T *b,
             }
             for (long r = start; r < end; ++r) {
                 long i = r * channels + c;
-                V g = load(out + i) > 0.0f ? load(gradient + i) : V{};
+                V g = load(gradient + i);
+                if (RECTIFIED) g = load(out + i) > 0.0f ? g : V{};
                 store(da + i, g * pa + load(a + i) * qa + ra);
                 if (MODE == BOTH) store(db + i, g * pb + load(b + i) * qb + rb);
                 if (MODE == RAW) store(db + i, g);
@@ -245,19 +247,53 @@ static void pool_gradient(const T *gradient, const int *taps, T *dx, long n, lon
                 }
 }
 
+// x where it is positive, else its channel's slope of it.
 template <typename T>
-static void node(int mode, const T *a, const T *b, T *out, long rows, long channels,
-                 const float *const *affine, float *const *running, float *saved, float momentum,
-                 float eps) {
-    auto f = mode == BOTH ? forward<BOTH, T> : mode == RAW ? forward<RAW, T> : forward<SINGLE, T>;
-    f(a, b, out, rows, channels, affine, running, saved, momentum, eps);
+static void prelu(const T *x, T *out, const float *slope, long rows, long channels) {
+    for (long r = 0; r < rows; ++r)
+        for (long c = 0; c < channels; c += L) {
+            V v = load(x + r * channels + c);
+            store(out + r * channels + c, v > 0.0f ? v : v * load(slope + c));
+        }
 }
 
 template <typename T>
+static void prelu_gradient(const T *gradient, const T *x, T *dx, const float *slope, float *dslope,
+                           long rows, long channels) {
+    std::vector<double> sums(channels, 0.0);
+    for (long start = 0; start < rows; start += CHUNK) {
+        long end = start + CHUNK < rows ? start + CHUNK : rows;
+        for (long c = 0; c < channels; c += L) {
+            V w = load(slope + c), sum{};
+            for (long r = start; r < end; ++r) {
+                long i = r * channels + c;
+                V v = load(x + i), g = load(gradient + i);
+                sum += v > 0.0f ? V{} : g * v;
+                store(dx + i, v > 0.0f ? g : g * w);
+            }
+            for (long l = 0; l < L; ++l) sums[c + l] += sum[l];
+        }
+    }
+    for (long c = 0; c < channels; ++c) dslope[c] = float(sums[c]);
+}
+
+template <bool RECTIFIED, typename T>
+static void node(int mode, const T *a, const T *b, T *out, long rows, long channels,
+                 const float *const *affine, float *const *running, float *saved, float momentum,
+                 float eps) {
+    auto f = mode == BOTH  ? forward<BOTH, RECTIFIED, T>
+             : mode == RAW ? forward<RAW, RECTIFIED, T>
+                           : forward<SINGLE, RECTIFIED, T>;
+    f(a, b, out, rows, channels, affine, running, saved, momentum, eps);
+}
+
+template <bool RECTIFIED, typename T>
 static void node_gradient(int mode, const T *gradient, const T *out, const T *a, const T *b, T *da,
                           T *db, long rows, long channels, const float *const *affine,
                           const float *saved, float *const *daffine) {
-    auto f = mode == BOTH ? backward<BOTH, T> : mode == RAW ? backward<RAW, T> : backward<SINGLE, T>;
+    auto f = mode == BOTH  ? backward<BOTH, RECTIFIED, T>
+             : mode == RAW ? backward<RAW, RECTIFIED, T>
+                           : backward<SINGLE, RECTIFIED, T>;
     f(gradient, out, a, b, da, db, rows, channels, affine, saved, daffine);
 }
 
@@ -272,15 +308,25 @@ static void depthwise(int kernel, int stride, const T *x, const T *gradient, flo
 
 // Each by the name that Python calls, for float32 and, with the ending _bf16, for bfloat16.
 #define KERNELS(NAME, T)                                                                            \
-    void node_forward##NAME(int mode, const T *a, const T *b, T *out, long rows, long channels,     \
-                            const float *const *affine, float *const *running, float *saved,        \
-                            float momentum, float eps) {                                            \
-        node(mode, a, b, out, rows, channels, affine, running, saved, momentum, eps);               \
+    void node_forward##NAME(int mode, int rectified, const T *a, const T *b, T *out, long rows,     \
+                            long channels, const float *const *affine, float *const *running,       \
+                            float *saved, float momentum, float eps) {                              \
+        auto f = rectified ? node<true, T> : node<false, T>;                                        \
+        f(mode, a, b, out, rows, channels, affine, running, saved, momentum, eps);                  \
     }                                                                                               \
-    void node_backward##NAME(int mode, const T *gradient, const T *out, const T *a, const T *b,     \
-                             T *da, T *db, long rows, long channels, const float *const *affine,    \
-                             const float *saved, float *const *daffine) {                           \
-        node_gradient(mode, gradient, out, a, b, da, db, rows, channels, affine, saved, daffine);   \
+    void node_backward##NAME(int mode, int rectified, const T *gradient, const T *out, const T *a,  \
+                             const T *b, T *da, T *db, long rows, long channels,                    \
+                             const float *const *affine, const float *saved,                        \
+                             float *const *daffine) {                                               \
+        auto f = rectified ? node_gradient<true, T> : node_gradient<false, T>;                      \
+        f(mode, gradient, out, a, b, da, db, rows, channels, affine, saved, daffine);               \
+    }                                                                                               \
+    void prelu_forward##NAME(const T *x, T *out, const float *slope, long rows, long channels) {    \
+        prelu(x, out, slope, rows, channels);                                                       \
+    }                                                                                               \
+    void prelu_backward##NAME(const T *gradient, const T *x, T *dx, const float *slope,             \
+                              float *dslope, long rows, long channels) {                            \
+        prelu_gradient(gradient, x, dx, slope, dslope, rows, channels);                             \
     }                                                                                               \
     void depthwise_weight_gradient##NAME(int kernel, int stride, const T *x, const T *gradient,     \
                                          float *dweight, long n, long h, long w, long channels) {   \
