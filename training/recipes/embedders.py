@@ -1,4 +1,4 @@
-"""The networks that the package ships: their first part, a second one, and a part on a GPU."""
+"""The networks that the package ships: their first part, a second one, a part on a GPU; the paper's own."""
 
 from dataclasses import replace
 
@@ -38,6 +38,9 @@ OPEN = Recipe(
     batches=((0, 8), (8_000, 16)),
     minutes=549,
 )
+# The paper's network with PReLU, and the rectified one by the same recipe, to compare at equal samples.
+PRELU = replace(R, name="pocketnet-s128", network="pocketnet", cell_by_cell=0)
+RECTIFIED = replace(PRELU, name="rectified-s128", network="rectified")
 
 
 def second(first: Recipe) -> Recipe:
@@ -71,4 +74,4 @@ def on_gpu(first: Recipe) -> Recipe:
     )
 
 
-EMBEDDERS = (R, OPEN, second(R), second(OPEN), on_gpu(R), on_gpu(OPEN))
+EMBEDDERS = (R, OPEN, second(R), second(OPEN), on_gpu(R), on_gpu(OPEN), PRELU, RECTIFIED)
