@@ -43,6 +43,7 @@ SETS: tuple[KnownSet, ...] = (
     KnownSet("pins", "fchrgrib/Algeo02-21015", r"/large_dataset/pins_", identity=_pins),
     KnownSet("celeba-wild", "matush97/faceRecognition", r"^Celeb/"),
     KnownSet("celeba-small", "karthikSingireddy/cs389-hw4", r"^celebA/"),
+    KnownSet("celeba-test", "Trung-Jeager-2019/validation", r"^\d{6}\.jpg$"),
     KnownSet("caltech-web", "PigeonDan1/face_reco", r"^Caltech_WebFaces/pic", single=False),
     KnownSet("fairface", "sumanvithaeadala/EthnicityDetection", r"^fair_face/(train|val)/"),
     KnownSet("headshots", "Friendlykid/football-headshots", r"/headshots/"),
