@@ -15,12 +15,12 @@ from training.networks.pocketnet import Cell
 from training.networks.rectified import Linear, RectifiedCell, Separable
 
 
-def _merged(depthwise: nn.Module, pointwise: nn.Module, x: Tensor) -> Tensor:
+def _merged(first: nn.Module, second: nn.Module, x: Tensor) -> Tensor:
     """A depthwise 1x1, its stride too, and the pointwise after it as one convolution."""
-    assert isinstance(depthwise, nn.Conv2d)
-    assert isinstance(pointwise, nn.Conv2d)
-    weight = pointwise.weight * depthwise.weight.transpose(0, 1)
-    return F.conv2d(x, weight.to(x.dtype), stride=depthwise.stride)
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(second, nn.Conv2d)
+    weight = second.weight * first.weight.transpose(0, 1)
+    return F.conv2d(x, weight.to(x.dtype), stride=first.stride)
 
 
 def _linear(operation: nn.Module, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d | None]:
