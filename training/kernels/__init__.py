@@ -6,8 +6,8 @@ value up to the last cell's is bfloat16, half as much memory to pass over, and a
 them is faster again; parameters, statistics, their gradients and the tail stay float32.
 """
 
+from training.kernels.compiled import available
 from training.kernels.functions import convolve, depthwise, node, pointwise, pool, prelu
-from training.kernels.library import available
 from training.kernels.steps import run_cell, run_tail, stages, trunk
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.kernels.library import kernel, pointer, pointers
+from training.kernels.compiled import kernel, pointer, pointers
 from training.networks.operations import Pool
 
 SINGLE, BOTH, RAW = 0, 1, 2
