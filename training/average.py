@@ -16,13 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketface.errors import InputError, PocketfaceError
 from training.evaluation import embed_faces, verify
-from training.networks import rectified
+from training.networks import VARIANTS, pocketnet, rectified
 from training.release import comparable
-from training.resume import read_state, restoring
+from training.resume import read_state
 from training.shards import read_faces
 from training.students import embedder
 
@@ -34,12 +34,31 @@ def mean(paths: Sequence[Path]) -> dict[str, Tensor]:
     """
     states = [read_state(path) for path in paths]
     for path, state in zip(paths, states, strict=True):
-        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in states[0].items()}:
+        if _shapes(state) != _shapes(states[0]):
             raise InputError(f"{path}: of another network than {paths[0]}")
     return {
         name: torch.stack([state[name] for state in states]).mean(dim=0) if last.is_floating_point() else last
         for name, last in states[-1].items()
     }
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
+def network_of(state: dict[str, Tensor]) -> nn.Module:
+    """The PocketNet that weights fit, rectified or the paper's, of any of the four sizes, with them.
+
+    Raises InputError where they fit none.
+    """
+    for build in (rectified, pocketnet):
+        for variant in VARIANTS:
+            with torch.device("meta"):  # shapes alone: random weights take longer than all the rest
+                network = build(variant)
+            if _shapes(network.state_dict()) == _shapes(state):
+                network.load_state_dict(state, assign=True)
+                return network.eval()
+    raise InputError("weights of none of the four PocketNets, rectified or the paper's")
 
 
 def run(arguments: Sequence[str] | None) -> None:
@@ -53,9 +72,7 @@ def run(arguments: Sequence[str] | None) -> None:
     if missing:
         raise InputError(f"{missing[0]}: no such file")
     state = mean(options.weights)
-    network = rectified("s128").eval()
-    with restoring(options.weights[0]):
-        network.load_state_dict(state)
+    network = network_of(state)
     part = options.out.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, options.out)

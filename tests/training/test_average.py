@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from synthetic_faces import write_shards
+from torch import nn
 
-from training.average import main, mean
-from training.networks import rectified, resnet56
+from training.average import main, mean, network_of
+from training.networks import VARIANTS, pocketnet, rectified, resnet56
 
 
 def test_every_tensor_is_the_mean_and_a_run_can_begin_there(tmp_path: Path) -> None:
@@ -38,7 +40,8 @@ def test_every_tensor_is_the_mean_and_a_run_can_begin_there(tmp_path: Path) -> N
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(rectified("s128").state_dict(), tmp_path / "one.pth")
-    torch.save(resnet56().state_dict(), tmp_path / "other.pth")
+    for name in ("other", "another"):
+        torch.save(resnet56().state_dict(), tmp_path / f"{name}.pth")
     (tmp_path / "text.pth").write_text("no weights")
     for second, word in (
         ("other.pth", "of another network than"),
@@ -51,6 +54,18 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert word in error
         assert error.count("\n") == 1
         assert not out.exists()
+    resnets = [str(tmp_path / name) for name in ("other.pth", "another.pth")]
+    assert main([*resnets, "--out", str(tmp_path / "mean.pth")]) == 2
+    assert "none of the four PocketNets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("build", [rectified, pocketnet])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_network_is_known_by_its_weights(build: Callable[[str], nn.Module], variant: str) -> None:
+    network = build(variant).eval()
+    crop = torch.randn(1, 3, 112, 112)
+    with torch.inference_mode():
+        torch.testing.assert_close(network_of(network.state_dict())(crop), network(crop))
 
 
 def test_one_file_is_its_own_mean(tmp_path: Path) -> None:

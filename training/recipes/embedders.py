@@ -74,4 +74,4 @@ def on_gpu(first: Recipe) -> Recipe:
     )
 
 
-EMBEDDERS = (R, OPEN, second(R), second(OPEN), on_gpu(R), on_gpu(OPEN), PRELU, RECTIFIED)
+EMBEDDERS = (R, OPEN, second(R), second(OPEN), on_gpu(R), on_gpu(OPEN), PRELU, RECTIFIED, second(PRELU))
