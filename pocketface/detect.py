@@ -3,25 +3,24 @@
 The picture is reduced so that the smallest face wanted is still seen, padded to what the graph takes,
 and the graph's claims are decoded, thinned out and brought back to the picture's pixels. Faces that fill
 or overflow the frame escape detectors trained on scenes, so a picture in which nothing was found is
-tried again smaller, with a margin around it. Landmarks of faces that the graph saw small or large come
-from two more looks at the face alone, one of them mirrored, whose mean is more exact
-(training/detector/README.md).
+tried again smaller, with a margin around it. Where the graph doubts, two looks at the face alone, of
+another size and one of them mirrored, have their say; landmarks of faces that it saw small or large come
+from two looks as well, whose mean is more exact (training/detector/README.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from pocketface.decoders import DECODERS, suppress
 from pocketface.errors import InputError, ModelError
-from pocketface.images import to_pillow
 from pocketface.network import Network
 from pocketface.types import Face
+from pocketface.views import View, fit, fit_close, fit_face, fit_judged, mirrored, mirrored_back
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,21 +34,14 @@ MIN_FACE = 0.05
 """Smallest face looked for, as a fraction of the picture's height."""
 
 SCORE_THRESHOLDS = {"pocketface": 0.6, "yunet": 0.6, "scrfd": 0.5}
-"""Default by kind of detector; ours: one false positive in 300 held-out pictures (training/detector/)."""
+"""Default by kind of detector; ours: three false positives in 1,479 held-out pictures (training/detector/)."""
 
 _NMS_OVERLAP = 0.4
-_FACE_PX = 24  # height at which a face is found reliably
-_MAX_SIDE = 2560  # of the graph's input; bounds memory on extreme formats
-_GRID = 32
-_CLOSE_SIDE = 192  # second try: the picture's longer side ...
-_CLOSE_CANVAS = 320  # ... in the middle of this much black
 _MAX_BATCH = 8
+_DOUBTFUL = (0.3, 0.8)  # scores that two looks at the face alone decide
 _SEEN_WELL = (56, 200)  # heights on the canvas at which more looks bring nothing
-_LOOK_SIDE = 160  # side of the canvas with the face alone ...
-_LOOK_FACE = 96  # ... and the face's height there
-_LOOK_SCORE = 0.3  # enough there, for that it is a face was decided before
-_MAX_LOOKS = 16  # the largest faces that get them: bounds the time for crowds
-_MIRRORED = [1, 0, 2, 4, 3]  # left and right eye and mouth corner change places
+_LOOK_SCORE = 0.3  # less in a look at a face alone is nothing
+_MAX_LOOKS = 16  # so many doubtful faces, and so many seen small or large: bounds the time for crowds
 
 
 class FaceDetector:
@@ -143,30 +135,48 @@ class FaceDetector:
             image: as for `detect`.
         """
         _check_image(image)
-        return max(map(_best, self._run([self._fit(np.rot90(image, turns)) for turns in (1, 2, 3)])))
+        turned = [np.rot90(image, turns) for turns in (1, 2, 3)]
+        views = [fit(picture, self.card.input.size, self.min_face) for picture in turned]
+        return max(map(_best, self._judged(turned, views)))
 
     def _search(self, images: Sequence[NDArray[np.uint8]]) -> list[list[Face]]:
         """Faces of upright pictures: first at the ordinary scale, then smaller with a margin."""
-        views = [self._fit(image) for image in images]
-        found = self._run(views)
+        views = [fit(image, self.card.input.size, self.min_face) for image in images]
+        found = self._judged(images, views)
         rest = [index for index, faces in enumerate(found) if not faces]
-        close = [self._fit_close(images[index]) for index in rest]
-        for index, view, faces in zip(rest, close, self._run(close), strict=True):
+        close = [fit_close(images[index], self.card.input.size) for index in rest]
+        judged = self._judged([images[index] for index in rest], close)
+        for index, view, faces in zip(rest, close, judged, strict=True):
             views[index], found[index] = view, faces
         return [self._look_closer(*each) for each in zip(images, views, found, strict=True)]
 
-    def _look_closer(self, image: NDArray[np.uint8], view: _View, faces: list[Face]) -> list[Face]:
+    def _judged(self, images: Sequence[NDArray[np.uint8]], views: list[View]) -> list[list[Face]]:
+        """Faces of each picture's view, doubtful scores decided."""
+        claims = self._run(views, min(_DOUBTFUL[0], self.score_threshold))
+        return [self._judge(*each) for each in zip(images, claims, strict=True)]
+
+    def _judge(self, image: NDArray[np.uint8], faces: list[Face]) -> list[Face]:
+        """Make a doubtful score the mean of three, with two looks at the face alone; drop what is too low."""
+        least, sure = _DOUBTFUL
+        doubtful = [face for face in faces if least <= face.det_score < sure][:_MAX_LOOKS]
+        size = self.card.input.size
+        plain = [fit_face(image, size, face) for face in doubtful]
+        turned = [fit_judged(image, size, face) for face in doubtful]
+        scores = {id(face): face.det_score for face in faces}
+        for face, seen in zip(doubtful, self._looks(doubtful, plain, turned), strict=True):
+            scores[id(face)] = (face.det_score + sum(look.det_score for look in seen)) / 3
+        judged = [replace(face, det_score=scores[id(face)]) for face in faces]
+        kept = [face for face in judged if face.det_score >= self.score_threshold]
+        return sorted(kept, key=lambda face: -face.det_score)
+
+    def _look_closer(self, image: NDArray[np.uint8], view: View, faces: list[Face]) -> list[Face]:
         """Replace what was not seen well by the mean of two looks at the face alone, one of them mirrored."""
         least, most = _SEEN_WELL
         unsure = [face for face in faces if not least <= face.height * view.scale[1] <= most]
         largest = sorted(unsure, key=lambda face: -face.area)[:_MAX_LOOKS]
-        views = [self._fit_face(image, face) for face in largest]
-        looks = self._run([*views, *map(_mirrored, views)], _LOOK_SCORE)
-        plain, mirrored = looks[: len(views)], looks[len(views) :]
+        views = [fit_face(image, self.card.input.size, face) for face in largest]
         better: dict[int, Face] = {}
-        for face, view, ours, theirs in zip(largest, views, plain, mirrored, strict=True):
-            both = _same(face, ours), _same(face, [_mirrored_back(other, view) for other in theirs])
-            seen = [look for look in both if look is not None]
+        for face, seen in zip(largest, self._looks(largest, views, views), strict=True):
             if seen:
                 better[id(face)] = replace(
                     face,
@@ -175,40 +185,19 @@ class FaceDetector:
                 )
         return [better.get(id(face), face) for face in faces]
 
-    def _fit(self, image: NDArray[np.uint8]) -> _View:
-        height, width = image.shape[:2]
-        fixed = self.card.input.size
-        if fixed[0] is not None and fixed[1] is not None:
-            scale = min(1.0, fixed[0] / height, fixed[1] / width)
-            return _view(image, scale, (fixed[0], fixed[1]), centred=False)
-        scale = min(1.0, _FACE_PX / self.min_face / height, _MAX_SIDE / max(height, width))
-        canvas = (_up(height * scale), _up(width * scale))
-        return _view(image, scale, canvas, centred=False)
+    def _looks(self, faces: list[Face], plain: list[View], turned: list[View]) -> list[list[Face]]:
+        """What one view of each face alone shows of it, and another, mirrored; none, one or two faces."""
+        looks = self._run([*plain, *map(mirrored, turned)], _LOOK_SCORE)
+        seen = []
+        for face, view, ours, theirs in zip(
+            faces, turned, looks[: len(faces)], looks[len(faces) :], strict=True
+        ):
+            both = _same(face, ours), _same(face, [mirrored_back(other, view) for other in theirs])
+            seen.append([look for look in both if look is not None])
+        return seen
 
-    def _fit_close(self, image: NDArray[np.uint8]) -> _View:
-        height, width = image.shape[:2]
-        rows, columns = self.card.input.size
-        canvas = (rows or _CLOSE_CANVAS, columns or _CLOSE_CANVAS)
-        side = _CLOSE_SIDE * min(canvas) / _CLOSE_CANVAS
-        return _view(image, min(1.0, side / max(height, width)), canvas, centred=True)
-
-    def _fit_face(self, image: NDArray[np.uint8], face: Face) -> _View:
-        rows, columns = self.card.input.size
-        canvas = (rows or _LOOK_SIDE, columns or _LOOK_SIDE)
-        scale = min(1.0, _LOOK_FACE / face.height)
-        half = (_LOOK_SIDE / 2 - 1) / scale
-        centre = (face.bbox[:2] + face.bbox[2:]) / 2
-        height, width = image.shape[:2]
-        left, top = (int(value) for value in np.clip(np.floor(centre - half), 0, (width - 1, height - 1)))
-        right, bottom = (int(value) for value in np.clip(np.ceil(centre + half), 1, (width, height)))
-        right, bottom = max(right, left + 1), max(bottom, top + 1)
-        view = _view(image[top:bottom, left:right], scale, canvas, centred=True)
-        shift = view.shift[0] - left * view.scale[0], view.shift[1] - top * view.scale[1]
-        return _View(view.canvas, view.scale, shift)
-
-    def _run(self, views: list[_View], score: float | None = None) -> list[list[Face]]:
-        """Run views through the graph, those of equal size together; faces from `score` on, or the usual."""
-        least = self.score_threshold if score is None else score
+    def _run(self, views: list[View], least: float) -> list[list[Face]]:
+        """Run views through the graph, those of equal size together; faces scored `least` and above."""
         results: list[list[Face]] = [[] for _ in views]
         limit = min(self.network.batch or _MAX_BATCH, _MAX_BATCH)
         by_size: dict[tuple[int, ...], list[int]] = {}
@@ -241,34 +230,10 @@ def enlarged(face: Face, factor: float) -> Face:
     return replace(face, bbox=scale(face.bbox), landmarks=scale(face.landmarks))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """A picture as the graph sees it: `canvas = (picture + 0.5) * scale - 0.5 + shift`, x and y."""
-
-    canvas: NDArray[np.uint8]
-    scale: tuple[float, float]
-    shift: tuple[float, float]
-
-
-def _view(image: NDArray[np.uint8], scale: float, size: tuple[int, int], *, centred: bool) -> _View:
-    height, width = image.shape[:2]
-    rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
-    if (rows, columns) != (height, width):
-        small = to_pillow(image).resize((columns, rows), Image.Resampling.BILINEAR, reducing_gap=2.0)
-        image = np.asarray(small)
-    top, left = ((size[0] - rows) // 2, (size[1] - columns) // 2) if centred else (0, 0)
-    canvas = np.zeros((*size, 3), np.uint8)
-    canvas[top : top + rows, left : left + columns] = image
-    return _View(canvas, (columns / width, rows / height), (left, top))
-
-
-def _faces(candidates: Candidates, view: _View) -> list[Face]:
+def _faces(candidates: Candidates, view: View) -> list[Face]:
     kept = suppress(candidates.boxes, candidates.scores, _NMS_OVERLAP)
-    scale = np.array(view.scale, np.float32)
-    shift = np.array(view.shift, np.float32)
-    half = np.float32(0.5)
-    boxes = (candidates.boxes[kept].reshape(-1, 2, 2) - shift + half) / scale - half
-    landmarks = (candidates.landmarks[kept] - shift + half) / scale - half
+    boxes = view.back(candidates.boxes[kept].reshape(-1, 2, 2))
+    landmarks = view.back(candidates.landmarks[kept])
     return [
         Face(bbox=box.reshape(4), landmarks=points, det_score=float(score))
         for box, points, score in zip(boxes, landmarks, candidates.scores[kept], strict=True)
@@ -279,22 +244,6 @@ def _faces(candidates: Candidates, view: _View) -> list[Face]:
 def _plausible(box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> bool:
     """Whether a crop can be cut out: an extent of a pixel at least, landmarks that do not coincide."""
     return bool((box[1] - box[0] >= 1).all() and np.ptp(landmarks, axis=0).max() >= 1)
-
-
-def _mirrored(view: _View) -> _View:
-    """The view with its canvas mirrored; faces found there are brought back by `_mirrored_back`."""
-    return replace(view, canvas=np.ascontiguousarray(view.canvas[:, ::-1]))
-
-
-def _mirrored_back(face: Face, view: _View) -> Face:
-    """A face that was found in the mirrored canvas of a view, as it is in the picture."""
-    # x in the picture is (canvas - shift + 0.5) / scale - 0.5, and the canvas counts from the other side.
-    width, scale, shift = view.canvas.shape[1], view.scale[0], view.shift[0]
-    total = np.float32((width - 2 * shift) / scale - 1)
-    left, top, right, bottom = face.bbox
-    landmarks = face.landmarks[_MIRRORED].copy()
-    landmarks[:, 0] = total - landmarks[:, 0]
-    return replace(face, bbox=np.array([total - right, top, total - left, bottom]), landmarks=landmarks)
 
 
 def _same(face: Face, others: Sequence[Face]) -> Face | None:
@@ -331,10 +280,6 @@ def _turned_back(face: Face, shape: tuple[int, ...], turns: int) -> Face:
     corners = back(face.bbox.reshape(2, 2))
     bbox = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
     return replace(face, bbox=bbox, landmarks=back(face.landmarks), rotation=90 * turns)
-
-
-def _up(length: float) -> int:
-    return max(-(-round(length) // _GRID), 1) * _GRID
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

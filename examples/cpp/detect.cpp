@@ -15,11 +15,13 @@ constexpr int GRID = 32;
 constexpr int CLOSE_SIDE = 192;    // second try: the picture's longer side ...
 constexpr int CLOSE_CANVAS = 320;  // ... in the middle of this much black
 
+constexpr double DOUBTFUL[] = {0.3, 0.8};  // scores that two looks at the face alone decide
+constexpr double JUDGED_FACE = 64;     // the face's height in the second of them, mirrored
 constexpr double SEEN_WELL[] = {56, 200};  // heights on the canvas at which more looks bring nothing
 constexpr int LOOK_SIDE = 160;         // side of the canvas with a face alone ...
 constexpr double LOOK_FACE = 96;       // ... and the face's height there
-constexpr double LOOK_SCORE = 0.3;     // enough there, for that it is a face was decided before
-constexpr std::size_t MAX_LOOKS = 16;  // the largest faces that get them: bounds the time for crowds
+constexpr double LOOK_SCORE = 0.3;     // less is nothing there
+constexpr std::size_t MAX_LOOKS = 16;  // so many doubtful faces and so many seen small or large get them
 
 // A picture as the graph sees it: canvas = (picture + 0.5) * scale - 0.5 + shift.
 struct View {
@@ -61,11 +63,15 @@ View fit_close(const Picture& picture, const nlohmann::json& size) {
     return view(picture, std::min(1.0, side / std::max(picture.height, picture.width)), columns, rows, true);
 }
 
-// One face alone, at the size at which its landmarks are found best.
-View fit_face(const Picture& picture, const nlohmann::json& size, const Face& face) {
+// The scale at which the landmarks of a face are found best.
+double best_scale(const Face& face) {
+    return std::min(1.0, LOOK_FACE / (face.bottom - face.top));
+}
+
+// One face alone.
+View fit_face(const Picture& picture, const nlohmann::json& size, const Face& face, double scale) {
     const int rows = size.at(0).is_null() ? LOOK_SIDE : size.at(0).get<int>();
     const int columns = size.at(1).is_null() ? LOOK_SIDE : size.at(1).get<int>();
-    const double scale = std::min(1.0, LOOK_FACE / (face.bottom - face.top));
     const double half = (LOOK_SIDE / 2 - 1) / scale;
     const double x = (face.left + face.right) / 2, y = (face.top + face.bottom) / 2;
     auto clip = [](double value, int low, int high) { return int(std::clamp(value, double(low), double(high))); };
@@ -73,6 +79,7 @@ View fit_face(const Picture& picture, const nlohmann::json& size, const Face& fa
     const int top = clip(std::floor(y - half), 0, picture.height - 1);
     const int right = std::max(clip(std::ceil(x + half), 1, picture.width), left + 1);
     const int bottom = std::max(clip(std::ceil(y + half), 1, picture.height), top + 1);
+    scale = std::min(scale, double(LOOK_SIDE) / std::max(right - left, bottom - top));  // whole pixels may be a little more
     View result = view(cut(picture, left, top, right, bottom), scale, columns, rows, true);
     result.left -= left * result.scale_x;
     result.top -= top * result.scale_y;
@@ -218,6 +225,28 @@ const Face* same(const Face& face, const std::vector<Face>& others) {
     return best == others.end() || overlap(face, *best) <= 0.5 ? nullptr : &*best;
 }
 
+// Faces of a view; a doubtful score is the mean of three: its own and those of two looks at the face alone.
+std::vector<Face> judged(Model& model, const Picture& picture, const View& view) {
+    const auto& size = model.card().at("input").at("size");
+    auto faces = search(model, view, DOUBTFUL[0]);
+    std::size_t looked = 0;
+    for (Face& face : faces) {
+        if (face.score >= DOUBTFUL[1]) continue;
+        if (looked++ == MAX_LOOKS) break;
+        const auto plain = search(model, fit_face(picture, size, face, best_scale(face)), LOOK_SCORE);
+        const View small = fit_face(picture, size, face, JUDGED_FACE / (face.bottom - face.top));
+        auto turned = search(model, mirrored(small), LOOK_SCORE);
+        for (Face& other : turned) other = mirrored_back(other, small);
+        const Face* one = same(face, plain);
+        const Face* two = same(face, turned);
+        face.score = (face.score + (one ? one->score : 0) + (two ? two->score : 0)) / 3;
+    }
+    const auto low = [](const Face& face) { return face.score < SCORE_THRESHOLD; };
+    faces.erase(std::remove_if(faces.begin(), faces.end(), low), faces.end());
+    std::stable_sort(faces.begin(), faces.end(), [](const Face& a, const Face& b) { return a.score > b.score; });
+    return faces;
+}
+
 // Replace boxes and landmarks not seen well by the mean of two looks at the face alone, one of them mirrored.
 void look_closer(Model& model, const Picture& picture, const View& seen, std::vector<Face>& faces) {
     std::vector<Face*> largest;
@@ -228,7 +257,7 @@ void look_closer(Model& model, const Picture& picture, const View& seen, std::ve
     std::stable_sort(largest.begin(), largest.end(), [](Face* a, Face* b) { return a->area() > b->area(); });
     if (largest.size() > MAX_LOOKS) largest.resize(MAX_LOOKS);
     for (Face* face : largest) {
-        const View view = fit_face(picture, model.card().at("input").at("size"), *face);
+        const View view = fit_face(picture, model.card().at("input").at("size"), *face, best_scale(*face));
         const auto plain = search(model, view, LOOK_SCORE);
         auto turned = search(model, mirrored(view), LOOK_SCORE);
         for (Face& other : turned) other = mirrored_back(other, view);
@@ -254,8 +283,8 @@ void look_closer(Model& model, const Picture& picture, const View& seen, std::ve
 std::vector<Face> detect(Model& model, const Picture& picture) {
     const auto& size = model.card().at("input").at("size");
     View seen = fit(picture, size);
-    auto faces = search(model, seen, SCORE_THRESHOLD);
-    if (faces.empty()) faces = search(model, seen = fit_close(picture, size), SCORE_THRESHOLD);
+    auto faces = judged(model, picture, seen);
+    if (faces.empty()) faces = judged(model, picture, seen = fit_close(picture, size));
     look_closer(model, picture, seen, faces);
     return faces;
 }

@@ -15,16 +15,17 @@
 
 import { align } from "./align.js";
 import { area, DECODERS, overlap, suppress } from "./decoders.js";
-import { fit, fitClose, fitFace, mirrored, mirroredBack } from "./views.js";
+import { fit, fitClose, fitFace, fitJudged, mirrored, mirroredBack } from "./views.js";
 
 export { align, CROP_SIZE, estimate, TEMPLATE } from "./align.js";
 export { MAX_PIXELS, PictureError, pixelsOf, readPicture, toImageData } from "./pixels.js";
 
 const SCORE_THRESHOLDS = { pocketface: 0.6, yunet: 0.6 };
 const OVERLAP = 0.4;
+const DOUBTFUL = [0.3, 0.8]; // scores that two looks at the face alone decide
 const SEEN_WELL = [56, 200]; // heights on the canvas at which more looks bring nothing
-const LOOK_SCORE = 0.3; // enough in a look at a face alone, for that it is a face was decided before
-const MAX_LOOKS = 16; // the largest faces that get them: bounds the time for crowds
+const LOOK_SCORE = 0.3; // less in a look at a face alone is nothing
+const MAX_LOOKS = 16; // so many doubtful faces and so many seen small or large get them: bounds the time for crowds
 const MIN_EXPECTED_ERRORS = 3; // the "rule of 3" of ISO/IEC 19795-1
 
 /** The model's file does not fit its card, or is damaged. */
@@ -92,12 +93,12 @@ export class FaceRecognizer {
   async detect(image) {
     const { size } = this.detectorCard.input;
     const first = fit(image, size);
-    const faces = await this.#search(first);
+    const faces = await this.#judged(image, first);
     if (faces.length > 0) {
       return this.#lookCloser(image, first, faces);
     }
     const close = fitClose(image, size);
-    return this.#lookCloser(image, close, await this.#search(close));
+    return this.#lookCloser(image, close, await this.#judged(image, close));
   }
 
   /** Cut out the face with these landmarks. */
@@ -124,7 +125,23 @@ export class FaceRecognizer {
     return { embedding: raw.map((value) => value / norm), norm };
   }
 
-  async #search({ canvas, scale, shift }, threshold = SCORE_THRESHOLDS[this.detectorCard.kind]) {
+  /** Faces of a view; a doubtful score is the mean of three: its own and those of two looks at the face alone. */
+  async #judged(image, view) {
+    const { kind, input } = this.detectorCard;
+    const threshold = SCORE_THRESHOLDS[kind];
+    const [least, sure] = DOUBTFUL;
+    const faces = await this.#search(view, least);
+    for (const face of faces.filter(({ score }) => score < sure).slice(0, MAX_LOOKS)) {
+      const small = fitJudged(image, input.size, face);
+      const plain = await this.#search(fitFace(image, input.size, face), LOOK_SCORE);
+      const turned = await this.#search(mirrored(small), LOOK_SCORE);
+      const looks = [same(face, plain), same(face, turned.map((other) => mirroredBack(other, small)))];
+      face.score = looks.reduce((sum, look) => sum + (look?.score ?? 0), face.score) / 3;
+    }
+    return faces.filter(({ score }) => score >= threshold).toSorted((a, b) => b.score - a.score);
+  }
+
+  async #search({ canvas, scale, shift }, threshold) {
     const { card } = this.#detector;
     const outputs = await this.#run(this.#detector, canvas);
     const candidates = DECODERS[card.kind](outputs, canvas.height, canvas.width, threshold);

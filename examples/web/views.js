@@ -12,6 +12,7 @@ const CLOSE_SIDE = 192; // second try: the picture's longer side ...
 const CLOSE_CANVAS = 320; // ... in the middle of this much black
 const LOOK_SIDE = 160; // side of the canvas with a face alone ...
 const LOOK_FACE = 96; // ... and the face's height there
+const JUDGED_FACE = 64; // its height where a doubtful score is judged, however small it is in the picture
 
 /** The picture as the detector sees it first: smallest faces just large enough, padded to the grid. */
 export function fit(image, [rows, columns]) {
@@ -31,8 +32,16 @@ export function fitClose(image, [rows, columns]) {
 }
 
 /** One face alone, at the size at which its landmarks are found best. */
-export function fitFace(image, [rows, columns], { box }) {
-  const wanted = Math.min(1, LOOK_FACE / (box[3] - box[1]));
+export function fitFace(image, size, { box }) {
+  return alone(image, size, box, Math.min(1, LOOK_FACE / (box[3] - box[1])));
+}
+
+/** And smaller, or enlarged, where its score is judged. */
+export function fitJudged(image, size, { box }) {
+  return alone(image, size, box, JUDGED_FACE / (box[3] - box[1]));
+}
+
+function alone(image, [rows, columns], box, wanted) {
   const half = (LOOK_SIDE / 2 - 1) / wanted;
   const centre = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
   const size = [image.width, image.height];
@@ -40,7 +49,8 @@ export function fitFace(image, [rows, columns], { box }) {
   const start = centre.map((value, axis) => clip(Math.floor(value - half), 0, size[axis] - 1));
   const end = centre.map((value, axis) => Math.max(clip(Math.ceil(value + half), 1, size[axis]), start[axis] + 1));
   const region = cut(image, ...start, ...end);
-  const { canvas, scale, shift } = view(region, wanted, columns ?? LOOK_SIDE, rows ?? LOOK_SIDE, true);
+  const fitting = Math.min(wanted, LOOK_SIDE / Math.max(region.width, region.height)); // whole pixels may be a little more
+  const { canvas, scale, shift } = view(region, fitting, columns ?? LOOK_SIDE, rows ?? LOOK_SIDE, true);
   return { canvas, scale, shift: shift.map((value, axis) => value - start[axis] * scale[axis]) };
 }
 

@@ -163,6 +163,7 @@ class Blind:
         ((0, 0, 512, 512), (1900, 1500)),
         ((0, 0, 512, 512), (150, 150)),
         pytest.param((144, 37, 304, 197), (600, 600), id="large: looked at twice more"),
+        pytest.param((0, 0, 512, 512), (72, 72), id="doubtful: found by two looks at the face alone"),
     ],
 )
 def test_faces_of_a_photo_are_found_alike(

@@ -134,6 +134,7 @@ def test_a_large_sharp_photo_agrees(verify, cards, recognizer, photos: Path, tmp
         ),
         pytest.param((100, 60, 440, 400), (900, 900), id="large: looked at twice more"),
         pytest.param((0, 0, 512, 600), (88, 103), id="small: looked at twice more"),
+        pytest.param((0, 0, 512, 600), (36, 42), id="doubtful: found by two looks at the face alone"),
     ],
 )
 def test_faces_of_any_size_agree(verify, cards, recognizer, photos: Path, tmp_path, box, size) -> None:

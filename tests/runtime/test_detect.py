@@ -74,6 +74,39 @@ def test_looks_at_a_large_face_alone_bring_landmarks_closer_to_opencvs(shared, l
     assert np.mean(errors[16]) < min(0.08, 0.9 * np.mean(errors[0]))
 
 
+def test_looks_at_doubtful_faces_alone_find_more_small_ones(portraits, monkeypatch):
+    detector = FaceDetector(registry.find("facedet"), threads=1)
+    found = {0: 0, 16: 0}
+    pasted = 0
+    for path in portraits:
+        picture = Image.open(path).convert("RGB")
+        face = choose(detector.detect(np.asarray(picture)), "largest", (picture.height, picture.width))[0]
+        for height in (10, 12, 14, 16):
+            scale = height / face.height
+            size = round(picture.width * scale), round(picture.height * scale)
+            canvas = Image.new("RGB", (320, 256), (110, 120, 100))
+            canvas.paste(picture.resize(size, Image.Resampling.LANCZOS), (100, 80))
+            middle = face.landmarks.mean(axis=0) * scale + (100, 80)
+            pasted += 1
+            for looks in found:
+                monkeypatch.setattr(detect, "_MAX_LOOKS", looks)
+                for small in detector.detect(np.asarray(canvas)):
+                    assert np.abs(small.landmarks.mean(axis=0) - middle).max() < height / 2, path.name
+                    found[looks] += 1
+    assert found[16] >= 0.7 * pasted
+    assert found[16] >= 1.3 * found[0]
+
+
+def test_scores_are_in_order_and_none_is_below_the_threshold(photos, portraits):
+    detector = FaceDetector(registry.find("facedet"), threads=1, score_threshold=0.65)
+    small = [images.load(path)[::20, ::20] for path in portraits]
+    pictures = [*(images.load(path) for path in photos.glob("*.jpg")), *small]
+    for faces in detector.detect_batch(pictures):
+        scores = [face.det_score for face in faces]
+        assert scores == sorted(scores, reverse=True)
+        assert all(score >= 0.65 for score in scores)
+
+
 def test_a_mirrored_picture_has_mirrored_landmarks(portraits):
     detector = FaceDetector(registry.find("facedet"), threads=1)
     for path in portraits[:3]:

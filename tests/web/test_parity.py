@@ -87,6 +87,7 @@ def test_embeddings_of_the_repositorys_photos_agree(module, recognizer, faces) -
         ),
         pytest.param((100, 60, 440, 400), (900, 900), id="large: looked at twice more"),
         pytest.param((0, 0, 512, 600), (88, 103), id="small: looked at twice more"),
+        pytest.param((0, 0, 512, 600), (36, 42), id="doubtful: found by two looks at the face alone"),
     ],
 )
 def test_embeddings_of_faces_of_any_size_agree(module, recognizer, faces, tmp_path, box, size) -> None:

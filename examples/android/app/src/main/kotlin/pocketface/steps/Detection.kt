@@ -123,12 +123,28 @@ object Decoder {
 class Detector(private val width: Int, private val height: Int, private val run: (Picture) -> Map<String, FloatArray>) {
     /** Faces of a picture, best score first. */
     fun detect(picture: Picture): List<Face> {
-        val first = view(picture, min(width.toDouble() / picture.width, height.toDouble() / picture.height), false)
-        val found = search(first)
+        val fitting = min(width.toDouble() / picture.width, height.toDouble() / picture.height)
+        val first = view(picture, min(1.0, fitting), false)
+        val found = judged(picture, first)
         if (found.isNotEmpty()) return lookCloser(picture, first, found)
         // Faces that fill the frame: smaller, with a margin.
-        val close = view(picture, CLOSE * min(width, height) / max(picture.width, picture.height), true)
-        return lookCloser(picture, close, search(close))
+        val smaller = CLOSE * min(width, height) / max(picture.width, picture.height)
+        val close = view(picture, min(1.0, smaller), true)
+        return lookCloser(picture, close, judged(picture, close))
+    }
+
+    /** Faces of a view; a doubtful score is the mean of three: its own and those of two looks at the face alone. */
+    private fun judged(picture: Picture, seen: View): List<Face> {
+        val faces = search(seen, DOUBTFUL)
+        val doubtful = faces.filter { it.score < SURE }.take(MAX_LOOKS)
+        val judged = faces.map { face ->
+            if (face !in doubtful) return@map face
+            val plain = same(face, search(faceView(picture, face, bestScale(face)), LOOK_SCORE))
+            val small = faceView(picture, face, JUDGED_FACE / (face.bottom - face.top))
+            val turned = same(face, search(small.mirrored(), LOOK_SCORE).map { small.mirroredBack(it) })
+            face.copy(score = (face.score + (plain?.score ?: 0.0) + (turned?.score ?: 0.0)) / 3)
+        }
+        return judged.filter { it.score >= Decoder.SCORE_THRESHOLD }.sortedByDescending { it.score }
     }
 
     /** Replaces boxes and landmarks not seen well by the mean of two looks at the face alone, one mirrored. */
@@ -137,7 +153,7 @@ class Detector(private val width: Int, private val height: Int, private val run:
         val largest = unsure.sortedByDescending { it.area }.take(MAX_LOOKS)
         return faces.map { face ->
             if (face !in largest) return@map face
-            val view = faceView(picture, face)
+            val view = faceView(picture, face, bestScale(face))
             val plain = same(face, search(view, LOOK_SCORE))
             val turned = same(face, search(view.mirrored(), LOOK_SCORE).map { view.mirroredBack(it) })
             val one = plain ?: turned ?: return@map face
@@ -167,13 +183,12 @@ class Detector(private val width: Int, private val height: Int, private val run:
         }
     }
 
-    private fun search(view: View, threshold: Double = Decoder.SCORE_THRESHOLD): List<Face> =
+    private fun search(view: View, threshold: Double): List<Face> =
         Decoder.decode(run(view.canvas), width, height, threshold)
         .map { it.mapped(view.shiftX, view.shiftY, view.scaleX, view.scaleY) }
         .filter { it.plausible }
 
-    private fun view(picture: Picture, factor: Double, centred: Boolean): View {
-        val scale = min(1.0, factor)
+    private fun view(picture: Picture, scale: Double, centred: Boolean): View {
         val columns = max(round(picture.width * scale), 1)
         val rows = max(round(picture.height * scale), 1)
         val small = picture.resize(columns, rows)
@@ -188,9 +203,11 @@ class Detector(private val width: Int, private val height: Int, private val run:
         return View(canvas, scaleX, scaleY, left.toDouble(), top.toDouble())
     }
 
-    /** One face alone, at the size at which its landmarks are found best. */
-    private fun faceView(picture: Picture, face: Face): View {
-        val scale = min(1.0, LOOK_FACE / (face.bottom - face.top))
+    /** The scale at which the landmarks of a face are found best. */
+    private fun bestScale(face: Face): Double = min(1.0, LOOK_FACE / (face.bottom - face.top))
+
+    /** One face alone. */
+    private fun faceView(picture: Picture, face: Face, scale: Double): View {
         val half = (LOOK_SIDE / 2 - 1) / scale
         val x = (face.left + face.right) / 2
         val y = (face.top + face.bottom) / 2
@@ -198,7 +215,8 @@ class Detector(private val width: Int, private val height: Int, private val run:
         val top = clip(floor(y - half), 0, picture.height - 1)
         val right = max(clip(ceil(x + half), 1, picture.width), left + 1)
         val bottom = max(clip(ceil(y + half), 1, picture.height), top + 1)
-        val view = view(picture.cut(left, top, right, bottom), scale, true)
+        val fitting = LOOK_SIDE.toDouble() / max(right - left, bottom - top) // whole pixels may be a little more
+        val view = view(picture.cut(left, top, right, bottom), min(scale, fitting), true)
         val shiftX = view.shiftX - left * view.scaleX
         return View(view.canvas, view.scaleX, view.scaleY, shiftX, view.shiftY - top * view.scaleY)
     }
@@ -213,12 +231,15 @@ class Detector(private val width: Int, private val height: Int, private val run:
 
     private companion object {
         const val CLOSE = 0.6 // of the input's shorter side: 192 of 320 pixels
+        const val DOUBTFUL = 0.3 // scores from which ...
+        const val SURE = 0.8 // ... to below which two looks at the face alone decide
+        const val JUDGED_FACE = 64.0 // the face's height in the second of them, mirrored
         const val LEAST_SEEN = 56.0 // heights on the canvas from which ...
         const val MOST_SEEN = 200.0 // ... to which more looks bring nothing
         const val LOOK_SIDE = 160 // side of the square with a face alone ...
         const val LOOK_FACE = 96.0 // ... and the face's height there
-        const val LOOK_SCORE = 0.3 // enough there, for that it is a face was decided before
-        const val MAX_LOOKS = 16 // the largest faces that get them: bounds the time for crowds
+        const val LOOK_SCORE = 0.3 // less is nothing there
+        const val MAX_LOOKS = 16 // so many doubtful faces and so many seen small or large get them
         val MIRRORED = listOf(1, 0, 2, 4, 3) // left and right eye and mouth corner change places
     }
 }
