@@ -22,6 +22,7 @@ INFO = Path(__file__).resolve().parent / "info"
 SHIPPED = {
     "pocketnet-s128-r": "onnx-fp32,tflite-fp16,tflite-int8w,tflite-int8",
     "pocketnet-s128-open": "onnx-fp32,tflite-fp16,tflite-int8w,tflite-int8",
+    "pocketnet-s128": "onnx-fp32",
     "facedet": "onnx-fp32,tflite-fp16,tflite-int8",
 }
 """Forms of each network."""
