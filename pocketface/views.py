@@ -100,7 +100,7 @@ def _alone(image: NDArray[np.uint8], size: Size, face: Face, scale: float) -> Vi
     left, top = (int(value) for value in np.clip(np.floor(centre - half), 0, (width - 1, height - 1)))
     right, bottom = (int(value) for value in np.clip(np.ceil(centre + half), 1, (width, height)))
     right, bottom = max(right, left + 1), max(bottom, top + 1)
-    scale = min(scale, _LOOK_SIDE / max(right - left, bottom - top))  # whole pixels may be a little more
+    scale = min(scale, min(canvas) / max(right - left, bottom - top))  # whole pixels may be a little more
     view = _view(image[top:bottom, left:right], scale, canvas, centred=True)
     shift = view.shift[0] - left * view.scale[0], view.shift[1] - top * view.scale[1]
     return View(view.canvas, view.scale, shift)

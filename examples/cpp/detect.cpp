@@ -79,7 +79,8 @@ View fit_face(const Picture& picture, const nlohmann::json& size, const Face& fa
     const int top = clip(std::floor(y - half), 0, picture.height - 1);
     const int right = std::max(clip(std::ceil(x + half), 1, picture.width), left + 1);
     const int bottom = std::max(clip(std::ceil(y + half), 1, picture.height), top + 1);
-    scale = std::min(scale, double(LOOK_SIDE) / std::max(right - left, bottom - top));  // whole pixels may be a little more
+    // Whole pixels may be a little more than the canvas holds.
+    scale = std::min(scale, double(std::min(rows, columns)) / std::max(right - left, bottom - top));
     View result = view(cut(picture, left, top, right, bottom), scale, columns, rows, true);
     result.left -= left * result.scale_x;
     result.top -= top * result.scale_y;

@@ -49,8 +49,10 @@ function alone(image, [rows, columns], box, wanted) {
   const start = centre.map((value, axis) => clip(Math.floor(value - half), 0, size[axis] - 1));
   const end = centre.map((value, axis) => Math.max(clip(Math.ceil(value + half), 1, size[axis]), start[axis] + 1));
   const region = cut(image, ...start, ...end);
-  const fitting = Math.min(wanted, LOOK_SIDE / Math.max(region.width, region.height)); // whole pixels may be a little more
-  const { canvas, scale, shift } = view(region, fitting, columns ?? LOOK_SIDE, rows ?? LOOK_SIDE, true);
+  const [across, down] = [columns ?? LOOK_SIDE, rows ?? LOOK_SIDE];
+  // Whole pixels may be a little more than the canvas holds.
+  const fitting = Math.min(wanted, Math.min(across, down) / Math.max(region.width, region.height));
+  const { canvas, scale, shift } = view(region, fitting, across, down, true);
   return { canvas, scale, shift: shift.map((value, axis) => value - start[axis] * scale[axis]) };
 }
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -200,6 +202,18 @@ def test_batches_give_what_single_pictures_give(detector_model, photos):
 def test_odd_sizes(detector_model, shape):
     detector = FaceDetector(detector_model, threads=1, rotate=True)
     assert detector.detect(np.full((*shape, 3), 128, np.uint8)) == []
+
+
+@pytest.mark.parametrize("side", [96, 128, 320])
+def test_a_graph_of_a_fixed_size_looks_closer_too(photos, side):
+    model = registry.find("facedet.fp32")
+    card = replace(model.card, input=replace(model.card.input, size=(side, side)))
+    with Image.open(photos / "grace-hopper.jpg") as photo:
+        small = np.asarray(photo.resize((96, 112)))
+    found = FaceDetector(replace(model, card=card), threads=1).detect(small)
+    expected = FaceDetector(model, threads=1).detect(small)
+    assert len(found) == len(expected) == 1
+    assert iou(found[0].bbox, expected[0].bbox) > 0.7
 
 
 def test_wrong_arguments(detector_model, embedder_model):

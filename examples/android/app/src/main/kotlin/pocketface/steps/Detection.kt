@@ -215,7 +215,8 @@ class Detector(private val width: Int, private val height: Int, private val run:
         val top = clip(floor(y - half), 0, picture.height - 1)
         val right = max(clip(ceil(x + half), 1, picture.width), left + 1)
         val bottom = max(clip(ceil(y + half), 1, picture.height), top + 1)
-        val fitting = LOOK_SIDE.toDouble() / max(right - left, bottom - top) // whole pixels may be a little more
+        // Whole pixels may be a little more than the canvas holds.
+        val fitting = min(width, height).toDouble() / max(right - left, bottom - top)
         val view = view(picture.cut(left, top, right, bottom), min(scale, fitting), true)
         val shiftX = view.shiftX - left * view.scaleX
         return View(view.canvas, view.scaleX, view.scaleY, shiftX, view.shiftY - top * view.scaleY)
