@@ -74,4 +74,5 @@ def on_gpu(first: Recipe) -> Recipe:
     )
 
 
-EMBEDDERS = (R, OPEN, second(R), second(OPEN), on_gpu(R), on_gpu(OPEN), PRELU, RECTIFIED, second(PRELU))
+FIRST = (R, OPEN, PRELU, RECTIFIED)
+EMBEDDERS = (*FIRST, *(second(recipe) for recipe in FIRST), on_gpu(R), on_gpu(OPEN))
