@@ -162,10 +162,11 @@ class FaceDetector:
         size = self.card.input.size
         plain = [fit_face(image, size, face) for face in doubtful]
         turned = [fit_judged(image, size, face) for face in doubtful]
-        scores = {id(face): face.det_score for face in faces}
-        for face, seen in zip(doubtful, self._looks(doubtful, plain, turned), strict=True):
-            scores[id(face)] = (face.det_score + sum(look.det_score for look in seen)) / 3
-        judged = [replace(face, det_score=scores[id(face)]) for face in faces]
+        means = {
+            id(face): (face.det_score + sum(look.det_score for look in seen)) / 3
+            for face, seen in zip(doubtful, self._looks(doubtful, plain, turned), strict=True)
+        }
+        judged = [replace(face, det_score=means.get(id(face), face.det_score)) for face in faces]
         kept = [face for face in judged if face.det_score >= self.score_threshold]
         return sorted(kept, key=lambda face: -face.det_score)
 

@@ -226,6 +226,18 @@ const Face* same(const Face& face, const std::vector<Face>& others) {
     return best == others.end() || overlap(face, *best) <= 0.5 ? nullptr : &*best;
 }
 
+// What one view of a face alone shows of it, and another, mirrored; none, one or two faces.
+std::vector<Face> looks(Model& model, const Face& face, const View& plain, const View& turned) {
+    const auto ours = search(model, plain, LOOK_SCORE);
+    auto theirs = search(model, mirrored(turned), LOOK_SCORE);
+    for (Face& other : theirs) other = mirrored_back(other, turned);
+    std::vector<Face> seen;
+    for (const Face* look : {same(face, ours), same(face, theirs)}) {
+        if (look) seen.push_back(*look);
+    }
+    return seen;
+}
+
 // Faces of a view; a doubtful score is the mean of three: its own and those of two looks at the face alone.
 std::vector<Face> judged(Model& model, const Picture& picture, const View& view) {
     const auto& size = model.card().at("input").at("size");
@@ -234,13 +246,11 @@ std::vector<Face> judged(Model& model, const Picture& picture, const View& view)
     for (Face& face : faces) {
         if (face.score >= DOUBTFUL[1]) continue;
         if (looked++ == MAX_LOOKS) break;
-        const auto plain = search(model, fit_face(picture, size, face, best_scale(face)), LOOK_SCORE);
+        const View plain = fit_face(picture, size, face, best_scale(face));
         const View small = fit_face(picture, size, face, JUDGED_FACE / (face.bottom - face.top));
-        auto turned = search(model, mirrored(small), LOOK_SCORE);
-        for (Face& other : turned) other = mirrored_back(other, small);
-        const Face* one = same(face, plain);
-        const Face* two = same(face, turned);
-        face.score = (face.score + (one ? one->score : 0) + (two ? two->score : 0)) / 3;
+        double sum = face.score;
+        for (const Face& look : looks(model, face, plain, small)) sum += look.score;
+        face.score = sum / 3;
     }
     const auto low = [](const Face& face) { return face.score < SCORE_THRESHOLD; };
     faces.erase(std::remove_if(faces.begin(), faces.end(), low), faces.end());
@@ -259,14 +269,9 @@ void look_closer(Model& model, const Picture& picture, const View& seen, std::ve
     if (largest.size() > MAX_LOOKS) largest.resize(MAX_LOOKS);
     for (Face* face : largest) {
         const View view = fit_face(picture, model.card().at("input").at("size"), *face, best_scale(*face));
-        const auto plain = search(model, view, LOOK_SCORE);
-        auto turned = search(model, mirrored(view), LOOK_SCORE);
-        for (Face& other : turned) other = mirrored_back(other, view);
-        const Face* one = same(*face, plain);
-        const Face* two = same(*face, turned);
-        if (!one) one = two;
-        if (!two) two = one;
-        if (!one) continue;
+        const auto seen = looks(model, *face, view, view);
+        if (seen.empty()) continue;
+        const Face *one = &seen.front(), *two = &seen.back();
         auto mean = [](double a, double b) { return (a + b) / 2; };
         Face better = *face;
         better.left = mean(one->left, two->left), better.right = mean(one->right, two->right);

@@ -133,10 +133,8 @@ export class FaceRecognizer {
     const faces = await this.#search(view, least);
     for (const face of faces.filter(({ score }) => score < sure).slice(0, MAX_LOOKS)) {
       const small = fitJudged(image, input.size, face);
-      const plain = await this.#search(fitFace(image, input.size, face), LOOK_SCORE);
-      const turned = await this.#search(mirrored(small), LOOK_SCORE);
-      const looks = [same(face, plain), same(face, turned.map((other) => mirroredBack(other, small)))];
-      face.score = looks.reduce((sum, look) => sum + (look?.score ?? 0), face.score) / 3;
+      const seen = await this.#looks(face, fitFace(image, input.size, face), small);
+      face.score = seen.reduce((sum, { score }) => sum + score, face.score) / 3;
     }
     return faces.filter(({ score }) => score >= threshold).toSorted((a, b) => b.score - a.score);
   }
@@ -162,10 +160,7 @@ export class FaceRecognizer {
     const unsure = faces.filter(({ box }) => !between((box[3] - box[1]) * scale[1], least, most));
     for (const face of unsure.toSorted((a, b) => area(b.box) - area(a.box)).slice(0, MAX_LOOKS)) {
       const view = fitFace(image, this.detectorCard.input.size, face);
-      const plain = await this.#search(view, LOOK_SCORE);
-      const turned = await this.#search(mirrored(view), LOOK_SCORE);
-      const found = [same(face, plain), same(face, turned.map((other) => mirroredBack(other, view)))];
-      const seen = found.filter((look) => look !== null);
+      const seen = await this.#looks(face, view, view);
       if (seen.length > 0) {
         const mean = (value) => seen.reduce((sum, look) => sum + value(look), 0) / seen.length;
         result[faces.indexOf(face)] = {
@@ -176,6 +171,14 @@ export class FaceRecognizer {
       }
     }
     return result;
+  }
+
+  /** What one view of a face alone shows of it, and another, mirrored; none, one or two faces. */
+  async #looks(face, plain, turned) {
+    const ours = await this.#search(plain, LOOK_SCORE);
+    const theirs = await this.#search(mirrored(turned), LOOK_SCORE);
+    const both = [same(face, ours), same(face, theirs.map((other) => mirroredBack(other, turned)))];
+    return both.filter((look) => look !== null);
   }
 
   async #run({ card, session }, image) {

@@ -139,10 +139,9 @@ class Detector(private val width: Int, private val height: Int, private val run:
         val doubtful = faces.filter { it.score < SURE }.take(MAX_LOOKS)
         val judged = faces.map { face ->
             if (face !in doubtful) return@map face
-            val plain = same(face, search(faceView(picture, face, bestScale(face)), LOOK_SCORE))
             val small = faceView(picture, face, JUDGED_FACE / (face.bottom - face.top))
-            val turned = same(face, search(small.mirrored(), LOOK_SCORE).map { small.mirroredBack(it) })
-            face.copy(score = (face.score + (plain?.score ?: 0.0) + (turned?.score ?: 0.0)) / 3)
+            val shown = looks(face, faceView(picture, face, bestScale(face)), small)
+            face.copy(score = (face.score + shown.map { it.score }.sum()) / 3)
         }
         return judged.filter { it.score >= Decoder.SCORE_THRESHOLD }.sortedByDescending { it.score }
     }
@@ -154,11 +153,16 @@ class Detector(private val width: Int, private val height: Int, private val run:
         return faces.map { face ->
             if (face !in largest) return@map face
             val view = faceView(picture, face, bestScale(face))
-            val plain = same(face, search(view, LOOK_SCORE))
-            val turned = same(face, search(view.mirrored(), LOOK_SCORE).map { view.mirroredBack(it) })
-            val one = plain ?: turned ?: return@map face
-            one.mean(turned ?: one).copy(score = face.score)
+            val shown = looks(face, view, view)
+            if (shown.isEmpty()) face else shown.first().mean(shown.last()).copy(score = face.score)
         }
+    }
+
+    /** What one view of a face alone shows of it, and another, mirrored; none, one or two faces. */
+    private fun looks(face: Face, plain: View, turned: View): List<Face> {
+        val ours = search(plain, LOOK_SCORE)
+        val theirs = search(turned.mirrored(), LOOK_SCORE).map { turned.mirroredBack(it) }
+        return listOfNotNull(same(face, ours), same(face, theirs))
     }
 
     /** The one of [others] that is this face, or null. */
