@@ -46,10 +46,10 @@ def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in state.items()}
 
 
-def network_of(state: dict[str, Tensor]) -> nn.Module:
+def network_of(state: dict[str, Tensor], path: Path) -> nn.Module:
     """The PocketNet that weights fit, rectified or the paper's, of any of the four sizes, with them.
 
-    Raises InputError where they fit none.
+    Raises InputError, which names `path`, where they fit none.
     """
     for build in (rectified, pocketnet):
         for variant in VARIANTS:
@@ -58,7 +58,7 @@ def network_of(state: dict[str, Tensor]) -> nn.Module:
             if _shapes(network.state_dict()) == _shapes(state):
                 network.load_state_dict(state, assign=True)
                 return network.eval()
-    raise InputError("weights of none of the four PocketNets, rectified or the paper's")
+    raise InputError(f"{path}: weights of none of the four PocketNets, rectified or the paper's")
 
 
 def run(arguments: Sequence[str] | None) -> None:
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str] | None) -> None:
     if missing:
         raise InputError(f"{missing[0]}: no such file")
     state = mean(options.weights)
-    network = network_of(state)
+    network = network_of(state, options.weights[0])
     part = options.out.with_suffix(".part")
     torch.save(state, part)
     os.replace(part, options.out)

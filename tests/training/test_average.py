@@ -56,7 +56,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert not out.exists()
     resnets = [str(tmp_path / name) for name in ("other.pth", "another.pth")]
     assert main([*resnets, "--out", str(tmp_path / "mean.pth")]) == 2
-    assert "none of the four PocketNets" in capsys.readouterr().err
+    assert "other.pth: weights of none of the four PocketNets" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("build", [rectified, pocketnet])
@@ -65,7 +65,7 @@ def test_the_network_is_known_by_its_weights(build: Callable[[str], nn.Module], 
     network = build(variant).eval()
     crop = torch.randn(1, 3, 112, 112)
     with torch.inference_mode():
-        torch.testing.assert_close(network_of(network.state_dict())(crop), network(crop))
+        torch.testing.assert_close(network_of(network.state_dict(), Path("a.pth"))(crop), network(crop))
 
 
 def test_one_file_is_its_own_mean(tmp_path: Path) -> None:
