@@ -2,7 +2,8 @@
 
 Weights that one run left and that a later part began with lie in one valley, and their mean errs less than
 either (Wortsman et al., "Model soups", ICML 2022). Only weights that go on from one another have a mean
-that is worth anything: of two runs from random weights it is noise.
+that is worth anything: of two runs from random weights it is noise. With training faces the batch norms'
+statistics are taken anew, of one file too.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from torch import Tensor, nn
 
 from pocketface.errors import InputError, PocketfaceError
 from training.evaluation import embed_faces, verify
+from training.morphs import SOURCE as MORPHS
 from training.networks import VARIANTS, pocketnet, rectified
 from training.release import comparable
 from training.resume import read_state
 from training.shards import read_faces
+from training.statistics import renew
 from training.students import embedder
+
+FACES = "folder of shards, whose training faces give the statistics, held-out ones the figures; repeatable"
 
 
 def mean(paths: Sequence[Path]) -> dict[str, Tensor]:
@@ -66,15 +71,17 @@ def run(arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__)
     parser.add_argument("weights", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True, help="where the mean goes; figures beside it")
-    parser.add_argument("--faces", type=Path, action="append", help="folder of held-out shards; repeatable")
+    parser.add_argument("--faces", type=Path, action="append", help=FACES)
     options = parser.parse_args(arguments)
     missing = [path for path in options.weights if not path.is_file()]
     if missing:
         raise InputError(f"{missing[0]}: no such file")
     state = mean(options.weights)
     network = network_of(state, options.weights[0])
+    taught = read_faces(options.faces or [], "train")
+    renew(network, [face for face in taught if face.source != MORPHS])
     part = options.out.with_suffix(".part")
-    torch.save(state, part)
+    torch.save({name: value.contiguous() for name, value in network.state_dict().items()}, part)
     os.replace(part, options.out)
     faces = read_faces(options.faces or [], "heldout")
     known = [faces[index] for index in comparable(faces)]

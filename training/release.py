@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from pocketface.errors import InputError
 from training.evaluation import embed_faces, verify
+from training.morphs import SOURCE as MORPHS
 from training.recipes import Recipe
 from training.resume import read_state, restoring
 from training.shards import Face, read_faces
+from training.statistics import renew
 from training.students import build_student, embedder
 from training.teachers import Teaches
 
@@ -58,9 +60,10 @@ def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teache
     with restoring(out / "checkpoint.pt"):
         samples, steps, seconds = state["counts"]
         network.load_state_dict(state["average"])
-    network.eval()
+    taught = read_faces(folders, "train")
+    renew(network, [face for face in taught if face.source != MORPHS])
     weights = out / f"{recipe.name}.pth"
-    torch.save({k: v.contiguous() for k, v in state["average"].items()}, weights)
+    torch.save({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
     faces = read_faces(folders, "heldout")
 
     figures: dict[str, Any] = {
@@ -68,7 +71,7 @@ def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teache
         "samples": samples,
         "steps": steps,
         "minutes": round(seconds / 60, 1),
-        "train_faces": len(read_faces(folders, "train")),
+        "train_faces": len(taught),
     }
     if not recipe.cell_by_cell:  # whose samples count and whose time does not
         figures["faces_per_second"] = round(samples / max(seconds, 1), 1)
