@@ -100,7 +100,8 @@ def write(faces: Sequence[Face], wanted: int, out: Path, seed: int = 0) -> None:
         with tarfile.open(out / shard, "w") as archive:
             for number in range(start, min(start + SHARD, wanted)):
                 one, other = next(chosen)
-                key = f"{SOURCE}-{seed}-{number:06d}"
+                # What a teacher sees is kept by key, so the key says what is seen.
+                key = f"{SOURCE}-{seed}-{number:06d}-{one.key}-{other.key}"
                 picture = blend(pixels(one), pixels(other), np.random.default_rng((seed, number)))
                 data = io.BytesIO()
                 Image.fromarray(picture).save(data, "WEBP", quality=90, method=2)

@@ -27,6 +27,18 @@ def test_shards_of_blends_are_read_as_faces_of_nobody_and_are_the_same_each_time
     assert len(read_faces([tmp_path, tmp_path / "one"], "train")) == 42
 
 
+def test_blends_of_other_faces_have_other_keys(tmp_path: Path) -> None:
+    keys = []
+    for train in (12, 14):
+        folder = tmp_path / str(train)
+        folder.mkdir()
+        write_shards(folder, train=train, heldout=0)
+        assert main([str(folder), "--out", str(folder / "out"), "--count", "9"]) == 0
+        keys.append({face.key for face in read_faces([folder / "out"], "train")})
+    assert len(keys[0]) == len(keys[1]) == 9
+    assert not keys[0] & keys[1]
+
+
 def test_nobody_is_blended_with_himself_and_every_face_serves_as_often_as_others() -> None:
     faces = _faces(["a", "a", "a", "b", "c", "", ""])
     made = list(pairs(faces, 700, seed=3))
