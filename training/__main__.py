@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     from training.batches import Batches
     from training.cell_by_cell import begin
     from training.curves import columns
-    from training.morphs import SOURCE as MORPHS
+    from training.morphs import photographed
     from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
     from training.paired import PairedTeacher, pair
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     folders = arguments.faces or [shared / "data" / "faces"]
     judged = comparable(read_faces(folders, "heldout"))
     faces = read_faces(folders, "train")
-    people = [face for face in faces if face.source != MORPHS] or faces
+    photos = photographed(faces) or faces
     out = arguments.out or Path("runs") / recipe.name
     out.mkdir(parents=True, exist_ok=True)
     teacher: Teaches | None = None
@@ -106,15 +106,15 @@ def run(arguments: argparse.Namespace) -> None:
         references = [Teacher(TEACHERS[name], graph) for name, graph in graphs.items()]
         if recipe.centred:  # half a minute each, so after all that can fail
             for name, one in zip(names, references, strict=True):
-                one.centre_on(people, out.parent / f"mean-{name}.npy")
+                one.centre_on(photos, out.parent / f"mean-{name}.npy")
         reference: Teacher | PairedTeacher = references[0]
         if recipe.beside:
             reference = pair(
-                references[0], references[1], people, out.parent / f"common-{'-'.join(names)}.npy"
+                references[0], references[1], photos, out.parent / f"common-{'-'.join(names)}.npy"
             )
         teacher = reference
         if recipe.whitened:
-            teacher = whitened(reference, people, out.parent / f"whitening-{'-'.join(names)}.npy")
+            teacher = whitened(reference, photos, out.parent / f"whitening-{'-'.join(names)}.npy")
     elif recipe.teacher:
         own = RECIPES[recipe.teacher]
         teacher = OwnTeacher(own, out.parent / own.name, recipe.teacher_stages, arguments.device)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pocketface.errors import InputError, PocketfaceError
 from training.evaluation import embed_faces, verify
-from training.morphs import SOURCE as MORPHS
+from training.morphs import photographed
 from training.networks import VARIANTS, pocketnet, rectified
 from training.release import comparable
 from training.resume import read_state
@@ -78,8 +78,7 @@ def run(arguments: Sequence[str] | None) -> None:
         raise InputError(f"{missing[0]}: no such file")
     state = mean(options.weights)
     network = network_of(state, options.weights[0])
-    taught = read_faces(options.faces or [], "train")
-    renew(network, [face for face in taught if face.source != MORPHS])
+    renew(network, photographed(read_faces(options.faces or [], "train")))
     part = options.out.with_suffix(".part")
     torch.save({name: value.contiguous() for name, value in network.state_dict().items()}, part)
     os.replace(part, options.out)

@@ -87,6 +87,11 @@ def pairs(faces: Sequence[Face], wanted: int, seed: int) -> Iterator[tuple[Face,
                 return
 
 
+def photographed(faces: Sequence[Face]) -> list[Face]:
+    """The faces that are no blends: what statistics of faces rest on."""
+    return [face for face in faces if face.source != SOURCE]
+
+
 def write(faces: Sequence[Face], wanted: int, out: Path, seed: int = 0) -> None:
     """Write `wanted` blends as shards with a manifest, as `training.shards` reads them; the manifest last."""
     people = {face.identity or face.key for face in faces}

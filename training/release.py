@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pocketface.errors import InputError
 from training.evaluation import embed_faces, verify
-from training.morphs import SOURCE as MORPHS
+from training.morphs import photographed
 from training.recipes import Recipe
 from training.resume import read_state, restoring
 from training.shards import Face, read_faces
@@ -61,7 +61,7 @@ def evaluate(recipe: Recipe, out: Path, folders: Sequence[Path], teacher: Teache
         samples, steps, seconds = state["counts"]
         network.load_state_dict(state["average"])
     taught = read_faces(folders, "train")
-    renew(network, [face for face in taught if face.source != MORPHS])
+    renew(network, photographed(taught))
     weights = out / f"{recipe.name}.pth"
     torch.save({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
     faces = read_faces(folders, "heldout")
