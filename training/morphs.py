@@ -72,9 +72,9 @@ def in_light_of(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.
     return np.asarray((other - theirs.mean(axis=0)) * np.minimum(gain, 3) + ours.mean(axis=0), np.float32)
 
 
-def pairs(faces: Sequence[Face], wanted: int, seed: int) -> Iterator[tuple[Face, Face]]:
-    """Pairs of faces that are not of one person; each face is in as many as any other, up to one."""
-    rng = np.random.default_rng(seed)
+def pairs(faces: Sequence[Face], wanted: int) -> Iterator[tuple[Face, Face]]:
+    """Pairs of faces that are not of one person, the same ones each time; all faces take their turn."""
+    rng = np.random.default_rng(0)
     made = 0
     while made < wanted:
         for a, b in zip(rng.permutation(len(faces)), rng.permutation(len(faces)), strict=True):
@@ -92,13 +92,13 @@ def photographed(faces: Sequence[Face]) -> list[Face]:
     return [face for face in faces if face.source != SOURCE]
 
 
-def write(faces: Sequence[Face], wanted: int, out: Path, seed: int = 0) -> None:
+def write(faces: Sequence[Face], wanted: int, out: Path) -> None:
     """Write `wanted` blends as shards with a manifest, as `training.shards` reads them; the manifest last."""
     people = {face.identity or face.key for face in faces}
     if len(people) < 2:
         raise InputError(f"a blend wants faces of two people, got {len(people)}")
     out.mkdir(parents=True, exist_ok=True)
-    chosen = iter(tqdm(pairs(faces, wanted, seed), total=wanted, unit=" faces", disable=None))
+    chosen = iter(tqdm(pairs(faces, wanted), total=wanted, unit=" faces", disable=None))
     rows: list[tuple[str, ...]] = []
     for start in range(0, wanted, SHARD):
         shard = f"{SOURCE}-{start // SHARD:03d}.tar"
@@ -106,8 +106,8 @@ def write(faces: Sequence[Face], wanted: int, out: Path, seed: int = 0) -> None:
             for number in range(start, min(start + SHARD, wanted)):
                 one, other = next(chosen)
                 # What a teacher sees is kept by key, so the key says what is seen.
-                key = f"{SOURCE}-{seed}-{number:06d}-{one.key}-{other.key}"
-                picture = blend(pixels(one), pixels(other), np.random.default_rng((seed, number)))
+                key = f"{SOURCE}-{number:06d}-{one.key}-{other.key}"
+                picture = blend(pixels(one), pixels(other), np.random.default_rng((0, number)))
                 data = io.BytesIO()
                 Image.fromarray(picture).save(data, "WEBP", quality=90, method=2)
                 member = tarfile.TarInfo(f"{key}.webp")
@@ -126,11 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("faces", type=Path, nargs="+", help="folder of shards; of its train split alone")
     parser.add_argument("--out", type=Path, required=True, help="folder for shards and manifest.csv")
     parser.add_argument("--count", type=count, help="blends; default: as many as there are faces")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
-        faces = read_faces(options.faces, "train")
-        write(faces, options.count or len(faces), options.out, options.seed)
+        faces = photographed(read_faces(options.faces, "train"))
+        write(faces, options.count or len(faces), options.out)
     except (PocketfaceError, OSError) as error:
         print(f"training.morphs: {error}", file=sys.stderr)
         return 2

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from training.augment import Augmentation, Geometry, views
+from training.augment import views
+from training.recipes.embedders import NEAR
 from training.shards import Face
 from training.students import to_input
 
@@ -24,9 +25,6 @@ FACES = 2048
 
 BATCH = 32
 """Faces in a batch, as in the last steps of a run."""
-
-VIEW = Augmentation(Geometry(shift=2.5, turn=4, scale=0.05), light=0)
-"""How the faces are cut, as in a run."""
 
 
 def renew(network: nn.Module, faces: Sequence[Face]) -> None:
@@ -41,9 +39,9 @@ def renew(network: nn.Module, faces: Sequence[Face]) -> None:
 
 
 def _batches(faces: Sequence[Face]) -> Iterator[Tensor]:
-    """Views of at most `FACES` faces, the same ones each time."""
+    """Views, cut as in a run and not spoiled, of at most `FACES` faces, the same ones each time."""
     rng = np.random.default_rng(17)
     chosen = rng.permutation(len(faces))[:FACES]
     for start in range(0, len(chosen) - BATCH + 1, BATCH):
         part = [faces[index] for index in chosen[start : start + BATCH]]
-        yield to_input(np.stack([views(face.decode(), rng, VIEW)[1] for face in part]))
+        yield to_input(np.stack([views(face.decode(), rng, NEAR)[1] for face in part]))
