@@ -26,6 +26,7 @@ from training.networks import load_genotype
 from training.networks.layout import Layout
 from training.recipes import Recipe
 from training.recipes.recipe import Optimiser
+from training.renorm import renormalise
 from training.resume import read_state, restoring, same_settings
 from training.students import build_student
 
@@ -88,6 +89,10 @@ class Trainer:
         if start:
             with restoring(start):
                 self.network.load_state_dict(read_state(start))
+        if recipe.renorm:
+            if not isinstance(self.network, Layout):
+                raise InputError(f"{recipe.name}: only PocketNets renormalise")
+            renormalise(self.network)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.samples, self.steps, self.seconds = 0, 0, 0.0
         self.quick = self.device.type == "cpu" and kernels.available()

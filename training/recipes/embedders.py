@@ -46,12 +46,14 @@ RECTIFIED = replace(PRELU, name="rectified-s128", network="rectified")
 def second(first: Recipe) -> Recipe:
     """A part that begins with weights of the first (`--start`): their maps are learnt, so none is a target.
 
-    What the teacher sees is stored, and a sample costs the student's step alone.
+    What the teacher sees is stored, and a sample costs the student's step alone. There are statistics to
+    renormalise with.
     """
     return replace(
         first,
         name=f"{first.name}-second",
         stored=True,
+        renorm=True,
         student_hints=(),
         losses=Losses(hints=(0.0, 0.0)),
         optimiser=Optimiser(rate=1e-3, muon=0.0065, muon_wide=True),

@@ -56,7 +56,7 @@ class Recipe:
     `beside`, another reference teacher, they are what both see, see `training.paired`; with `whitened`
     their directions are evened out, see `training.whitening`. With `stored` it looks at each face once,
     clean, and every view of the student's has that target, see `training.stored`; hints want a teacher
-    that looks along.
+    that looks along. With `renorm` the batch norms of the embedding renormalise, see `training.renorm`.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Recipe:
     beside: str = ""
     whitened: bool = False
     stored: bool = False
+    renorm: bool = False
     bn_momentum: float = 0.02
     minutes: float = 0.0
     samples: int = 0
