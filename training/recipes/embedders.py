@@ -46,8 +46,8 @@ RECTIFIED = replace(PRELU, name="rectified-s128", network="rectified")
 def second(first: Recipe) -> Recipe:
     """A part that begins with weights of the first (`--start`): their maps are learnt, so none is a target.
 
-    What the teacher sees is stored, and a sample costs the student's step alone. There are statistics to
-    renormalise with.
+    What the teacher sees is stored, and a sample costs the student's step alone. Batch norms have
+    statistics from the start, so those of the embedding renormalise.
     """
     return replace(
         first,
