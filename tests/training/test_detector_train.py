@@ -85,6 +85,21 @@ def test_scenes_move_faces_with_their_pixels(items):
     assert np.mean(dark) > 0.9
 
 
+def test_a_whole_picture_is_seen_as_it_is_but_for_its_size(items):
+    maker = Maker([item for item in items if not item.negative], 3)
+    for _ in range(12):
+        canvas = np.full((240, 240, 3), 7, np.uint8)
+        layer = maker._whole(canvas, 240)
+        x1, y1, x2, y2 = layer.rect
+        assert 240 >= x2 - x1 >= 0.85 * 240 - 1
+        assert (x2 - x1) / (y2 - y1) == pytest.approx(160 / 120, rel=0.02)
+        outside = np.ones((240, 240), bool)
+        outside[y1:y2, x1:x2] = False
+        assert not canvas[outside].any()
+        (x, y) = layer.points[0, 0]
+        assert canvas[int(y), int(x)].max() < 110  # an eye
+
+
 class Blind:
     """A teacher that sees only the scene's first face, and that one badly."""
 
@@ -184,6 +199,20 @@ def test_the_command_trains_and_compares(items, tmp_path, capsys):
         assert '"steps"' in file.read()
     assert (tmp_path / "run" / "facedet.onnx").stat().st_size > 200_000
     assert "steps" in capsys.readouterr().out
+
+
+def test_the_mean_of_weights_is_weights_of_the_detector(tmp_path, capsys):
+    torch.manual_seed(0)
+    networks = [Detector(), Detector()]
+    for name, network in zip("ab", networks, strict=True):
+        torch.save(network.state_dict(), tmp_path / f"{name}.pth")
+    out = tmp_path / "mean.pth"
+    a, b = (str(tmp_path / f"{name}.pth") for name in "ab")
+    assert main(["average", a, b, b, "--out", str(out)]) == 0
+    first, second = (network.stem[0].weight for network in networks)
+    torch.testing.assert_close(load(out).stem[0].weight, (first + 2 * second) / 3)
+    assert main(["average", a, str(tmp_path / "c.pth"), "--out", str(out)]) == 2
+    assert "c.pth" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""`python -m training.detector collect | train | mine | evaluate | export`.
+"""`python -m training.detector collect | train | mine | average | evaluate | export`.
 
 python -m training.detector collect caltech=CLONE.git rooms=CLONE.git photos=FOLDER --out SCENES
 python -m training.detector train SCENES --out RUN --minutes 60
 python -m training.detector mine RUN/facedet.onnx SCENES RUN/drills.npz
+python -m training.detector average RUN/facedet.pth OTHER/facedet.pth --out facedet.pth
 python -m training.detector evaluate RUN/facedet.onnx SCENES --caltech CLONE.git --json figures.json
 python -m training.detector export RUN/facedet.pth facedet.onnx
 """
@@ -66,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
     mine.add_argument("scenes", type=Path, help="folder of packs")
     mine.add_argument("drills", type=Path, help="npz file to write")
 
+    average = verbs.add_parser("average", help="the mean of weights that went on from the same ones")
+    average.add_argument("weights", type=Path, nargs="+", help="state dicts, .pth; twice counts twice")
+    average.add_argument("--out", type=Path, required=True, help="where the mean goes, .pth")
+
     evaluate = verbs.add_parser("evaluate", help="compare with YuNet on the held-out pictures")
     evaluate.add_argument("graph", type=Path, help="our detector's graph")
     evaluate.add_argument("scenes", type=Path, help="folder of packs")
@@ -128,6 +133,15 @@ def _mine(options: argparse.Namespace) -> None:
     print(f"{drills.faces.sum()} missed faces, {(~drills.faces).sum()} false alarms: {options.drills}")
 
 
+def _average(options: argparse.Namespace) -> None:
+    import torch
+
+    from training.average import mean
+
+    _present(*options.weights)
+    torch.save(mean(options.weights), options.out)
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from training.detector.collection import held_out, read_all
     from training.detector.evaluate import compare
@@ -165,7 +179,14 @@ def _export(options: argparse.Namespace) -> None:
     export(load(options.weights), options.graph)
 
 
-VERBS = {"collect": _collect, "train": _train, "mine": _mine, "evaluate": _evaluate, "export": _export}
+VERBS = {
+    "collect": _collect,
+    "train": _train,
+    "mine": _mine,
+    "average": _average,
+    "evaluate": _evaluate,
+    "export": _export,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

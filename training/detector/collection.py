@@ -54,6 +54,8 @@ SETS: tuple[Scenes, ...] = (
         "rooms", "yunjeongyong/Generative-Inpainting-pytorch-master", r"^data/CelebA/images/", 2_500, False
     ),
     Scenes("grey", "JoakimSoderberg/haarcascade-negatives", r"^images/", 1_000, False),
+    Scenes("objects", "taibarehm/CVassimgement", r"^caltech-101/(?!Faces)", 9_000, False),
+    Scenes("animals", "quoctrung163/keras-cnn-on-cats-and-dogs-dataset", r"^(train|test1)/", 3_500, False),
 )
 
 BY_NAME = {scenes.name: scenes for scenes in SETS}

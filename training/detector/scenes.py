@@ -27,6 +27,10 @@ JUDGED, UNSEEN = 64.0, 0.1
 DRILLED = 0.35
 """Share of the scenes that are drawn around drills, where there are any."""
 
+WHOLE, LEAST, SMALL = 0.25, 200, 1 / 9
+"""Share of the scenes that are one whole picture, as a user's photo is seen, the smallest side of such in pixels,
+and what share of their picture's longer side faces are small below."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -71,6 +75,7 @@ class Maker:
                 if name in known:
                     self.drills[int(face)].append((known[name], box))
         self.people = [item for item in items if (item.faces.scores >= FACE).any()]
+        self.small = [item for item in self.people if _shown(item) < SMALL]
         self.empty = [item for item in items if item.negative]
         self.street = [item for item in items if item.name.startswith("street/")]
 
@@ -78,7 +83,9 @@ class Maker:
         """One scene of `size` x `size` pixels."""
         canvas = self._ground(size)
         kind = self.rng.random()
-        if all(self.drills) and self.rng.random() < DRILLED:
+        if size >= LEAST and self.rng.random() < WHOLE:
+            layers = [self._whole(canvas, size)]
+        elif all(self.drills) and self.rng.random() < DRILLED:
             layers = [self._drill(canvas, size)]
         elif kind < 0.10 and self.empty:
             layers = [self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)]
@@ -122,6 +129,17 @@ class Maker:
             self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)
         return canvas
 
+    def _whole(self, canvas: Picture, size: int) -> Layer:
+        """All of a picture in a frame that is black where it does not reach; half show small faces."""
+        kinds = (self.small, self.small, self.people, self.empty)
+        item = self._pick(kinds[int(self.rng.integers(4))] or self.people)
+        height, width = item.pixels(4).shape[:2]
+        canvas[:] = 0
+        scale = size / max(height, width) * self.rng.uniform(0.85, 1)
+        wide, high = (max(round(side * scale), 2) for side in (width, height))
+        x, y = (int(self.rng.integers(size - side + 1)) for side in (wide, high))
+        return self._place(canvas, item, (x, y, x + wide, y + high), None, whole=True)
+
     def _drill(self, canvas: Picture, size: int) -> Layer:
         """A false alarm or a missed face, at about the size at which it was one."""
         drills = self.drills[int(self.rng.integers(2))]
@@ -160,17 +178,21 @@ class Maker:
         side: float | None,
         centred: bool = False,
         box: Array | None = None,
+        whole: bool = False,
     ) -> Layer:
-        """Put a picture into `rect`; one of its faces, or `box`, gets `side` pixels and lies inside."""
+        """Put a picture into `rect`; one of its faces, or `box`, gets `side` pixels and lies inside.
+
+        Without `side` it covers `rect`, at some scale; `whole`, it fits exactly.
+        """
         rng, faces = self.rng, item.faces
         wide, high = rect[2] - rect[0], rect[3] - rect[1]
         sure = np.flatnonzero(faces.scores >= FACE)
         if side is None or (box is None and not len(sure)):
             reduce = 1 if rng.random() < 0.4 else 2
             pixels = item.pixels(reduce)
-            whole = np.array([pixels.shape[1], pixels.shape[0]]) * reduce
-            scale = max(wide / whole[0], high / whole[1]) * self._log(0.7, 2.5)
-            focus = whole * rng.uniform(0.3, 0.7, 2)
+            sides = np.array([pixels.shape[1], pixels.shape[0]]) * reduce
+            scale = max(wide / sides[0], high / sides[1]) * (1 if whole else self._log(0.7, 2.5))
+            focus = sides * (0.5 if whole else rng.uniform(0.3, 0.7, 2))
         else:
             chosen = faces.boxes[int(rng.choice(sure))] if box is None else box
             own = float(np.sqrt(np.prod(chosen[2:] - chosen[:2])))
@@ -183,9 +205,9 @@ class Maker:
             width = pixels.shape[1] / reduced
             pixels, faces = np.ascontiguousarray(pixels[:, ::-1]), mirror(faces, width)
             focus = np.array([width - focus[0], focus[1]])
-        angle = np.deg2rad(rng.normal(0, 8) if rng.random() < 0.7 else rng.uniform(-45, 45))
+        angle = np.deg2rad(rng.normal(0, 8) if rng.random() < 0.7 else rng.uniform(-45, 45)) * (not whole)
         room = 0.5 if side is None else min(side / max(wide, high), 1.0)
-        spread = 0.1 if centred else 0.5 - 0.4 * room
+        spread = 0 if whole else 0.1 if centred else 0.5 - 0.4 * room
         target = np.array(
             [
                 rect[0] + wide * rng.uniform(0.5 - spread, 0.5 + spread),
@@ -323,6 +345,13 @@ class Maker:
             if done:
                 image = np.asarray(cv2.imdecode(np.asarray(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
         return image
+
+
+def _shown(item: Item) -> float:
+    """The side of a picture's smallest sure face over the picture's longer side."""
+    boxes = item.faces.boxes[item.faces.scores >= FACE]
+    sides = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    return float(sides.min()) / max(item.pixels(4).shape[:2]) / 4
 
 
 def _inside(boxes: Array, rect: tuple[int, int, int, int]) -> Array:
