@@ -28,8 +28,8 @@ DRILLED = 0.35
 """Share of the scenes that are drawn around drills, where there are any."""
 
 WHOLE, LEAST, SMALL = 0.25, 200, 1 / 9
-"""Share of the scenes that are one whole picture, as a user's photo is seen, the smallest side of such in pixels,
-and what share of their picture's longer side faces are small below."""
+"""Share of the scenes that are one whole picture, as a user's photo is seen, and the least side of such a
+scene in pixels; faces are small below this share of their picture's longer side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +351,7 @@ def _shown(item: Item) -> float:
     """The side of a picture's smallest sure face over the picture's longer side."""
     boxes = item.faces.boxes[item.faces.scores >= FACE]
     sides = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-    return float(sides.min()) / max(item.pixels(4).shape[:2]) / 4
+    return float(sides.min() / (4 * max(item.pixels(4).shape[:2])))
 
 
 def _inside(boxes: Array, rect: tuple[int, int, int, int]) -> Array:
