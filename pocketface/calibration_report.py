@@ -82,7 +82,7 @@ are not, so with few people the truth may lie above. FMR that is not in the tabl
 <ul>{failures}</ul></html>
 """
     with replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # odd file names
 
 
 def plots(calibration: Calibration, chosen: Threshold | None) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,6 +161,8 @@ def _read_path(path: str | os.PathLike[str], name: str, max_pixels: int) -> Pict
     except OSError as error:
         raise ImageError(f"{name}: cannot be opened ({error.strerror or error})") from error
     with file:
+        if not file.seekable():  # a pipe
+            return _read_stream(file, name, max_pixels)
         return _read_file(file, name, max_pixels)
 
 
@@ -192,8 +195,9 @@ def _read_file(file: IO[bytes], name: str, max_pixels: int) -> Picture:
 
     image = _guarded(name, open_header)
     with image:
+        whole = image.size
         reduction = _draft(image, name, max_pixels)
-        _check_size(name, image.size, max_pixels)
+        _check_size(name, image.size, max_pixels, whole)
         return Picture(_guarded(name, lambda: _upright(image)), reduction)
 
 
@@ -211,13 +215,17 @@ def _draft(image: Image.Image, name: str, max_pixels: int) -> int:
     return -(-width // image.size[0])
 
 
-def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(
+    name: str, size: tuple[int, int], max_pixels: int, whole: tuple[int, int] | None = None
+) -> None:
+    """Refuse what is too large once decoded; `whole` is its size in the file, where that is another."""
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: a picture of {width} x {height} pixels")
     if width * height > max_pixels:
+        wide, high = whole or size
         raise ImageError(
-            f"{name}: {width} x {height} pixels are more than the limit of {max_pixels:,}; "
+            f"{name}: {wide} x {high} pixels are more than the limit of {max_pixels:,}; "
             "raise max_pixels if you trust the file"
         )
 
@@ -225,7 +233,10 @@ def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
 def _upright(image: Image.Image) -> NDArray[np.uint8]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        try:
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        except (SyntaxError, ValueError, LookupError, TypeError, EOFError, struct.error):
+            orientation = 1  # malformed EXIF says nothing of the pixels; viewers pass over it too
     image.load()
     rgb = _to_rgb(image)
     if orientation in _ORIENTATIONS:

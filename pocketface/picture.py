@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pocketface.align import CROP_SIZE, align
-from pocketface.atomic import replacing
+from pocketface.atomic import check_target, replacing
 from pocketface.detect import enlarged
-from pocketface.errors import InputError
 from pocketface.images import to_pillow
 
 if TYPE_CHECKING:
     from pocketface.images import Picture
     from pocketface.types import Face, Verification
 
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _PHOTO = (480, 420)  # room for each photo
 _LARGEST = 1600  # longer side of a detection's picture
 _MARGIN = 20
@@ -66,18 +66,25 @@ def comparison(photos: tuple[Picture, Picture], result: Verification) -> Image.I
     return canvas
 
 
+def check_save(path: str | os.PathLike[str]) -> None:
+    """Say before the work what `save` would say after it.
+
+    Raises:
+        InputError: the suffix is none of .png, .jpg, .jpeg and .webp, or nothing can be written there.
+    """
+    check_target(path, _FORMATS)
+
+
 def save(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture; the file is there in full or not at all.
 
     Raises:
-        InputError: the suffix is none of .png, .jpg, .jpeg and .webp.
+        InputError: as `check_save`.
     """
+    check_save(path)
     target = Path(path)
-    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-    if target.suffix.lower() not in formats:
-        raise InputError(f"{target}: pictures are saved as {', '.join(formats)}")
     with replacing(target) as temporary:
-        image.save(temporary, format=formats[target.suffix.lower()])
+        image.save(temporary, format=_FORMATS[target.suffix.lower()])
 
 
 def _reduced(photo: Picture, room: tuple[int, int]) -> tuple[Image.Image, float]:

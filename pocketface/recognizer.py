@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from pocketface import engines, registry
 from pocketface.align import align
@@ -317,7 +318,9 @@ class FaceRecognizer:
         Raises:
             InputError: `items` is a single picture.
         """
-        if isinstance(items, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(items, "read"):
+        single = isinstance(items, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
+        single |= isinstance(items, np.ndarray) and items.ndim < 4  # a stack of pictures has four axes
+        if single or hasattr(items, "read"):
             raise InputError(f"{describe(items)}: one picture; give embed_batch a list of pictures")
         policy = self._policy(policy)
         total = len(items) if isinstance(items, Sized) else None

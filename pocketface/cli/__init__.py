@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 success (or same person), 1 different people, 2 error.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal cannot show must not end the run.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -64,6 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
         return _fail(f"{place}{error.strerror or error}")
+
+
+def _open_standard_streams() -> None:
+    """Give a process started with `>&-` or `2>&-` the streams it lacks."""
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass  # else the next file opened, a gallery perhaps, would be where a library prints to
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def _run(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pocketface import atomic
 from pocketface.errors import InputError
 
 
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from pocketface.bench import html, machine, text, timing
     from pocketface.threads import checked_threads, default_threads, usable_cpus
 
+    if args.html is not None:
+        atomic.check_target(args.html)
     if not args.seconds > 0:
         raise InputError(f"--seconds must be more than 0, not {args.seconds}")
     detector = registry.find(args.detector, task="detect") if args.detector else registry.default("detect")
@@ -70,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             f"the machine was busy (wall time is {crowding:.1f} times processor time): trust the CPU column"
         )
     if args.html is not None:
-        args.html.write_text(html.render(report), encoding="utf-8")
+        args.html.write_text(html.render(report), encoding="utf-8", errors="backslashreplace")
     print(json.dumps(report, indent=1) if args.json else text.render(report))
     return 0
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pocketface.registry import Model
     from pocketface.types import Face, Threshold
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".heic", ".heif")
+PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".heic", ".heif")
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
@@ -98,21 +98,36 @@ def positive(text: str) -> int:
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """The files named; a folder stands for the pictures in it and below.
-
-    Raises:
-        ImageError: a folder holds no picture.
-    """
+    """The files named; a folder stands for the pictures in it and below, or for itself without any."""
     files: list[str] = []
     for path in paths:
-        if not Path(path).is_dir():
-            files.append(path)
-            continue
-        inside = sorted(str(file) for file in Path(path).rglob("*") if file.suffix.lower() in PICTURES)
-        if not inside:
-            raise ImageError(f"{path}: no picture in this folder")
-        files += inside
+        files += (pictures_in(Path(path)) if Path(path).is_dir() else []) or [path]
     return files
+
+
+def refuse_folder(path: str) -> None:
+    """Refuse a folder that `expand` has left.
+
+    Raises:
+        ImageError: it holds no picture.
+    """
+    if Path(path).is_dir():
+        raise ImageError(no_picture(path))
+
+
+def no_picture(folder: str) -> str:
+    """What is wrong with a folder without pictures."""
+    return f"{folder}: no picture in this folder; pictures end in {', '.join(PICTURES)}"
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """The pictures in a folder and below."""
+    return sorted(str(file) for file in folder.rglob("*") if is_picture(file))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether it is named like a picture; a folder never is one."""
+    return path.suffix.lower() in PICTURES and not path.is_dir()
 
 
 @contextmanager

@@ -20,7 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "detect",
         help="find the faces in photos",
         description="Find the faces in photos: boxes and five landmarks, in pixels of the upright photo.",
-        epilog="Exit status: 0 success (also without faces), 2 when a photo could not be read.",
+        epilog="Exit status: 0 success (also without faces), 2 when a photo could not be read or a folder "
+        "has none.",
     )
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="photo, or folder of photos")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -34,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
     files = common.expand(args.pictures)
     if args.save_picture and len(files) != 1:
         raise InputError("--save-picture draws one photo; give one")
+    if args.save_picture:
+        from pocketface import picture
+
+        picture.check_save(args.save_picture)
     detector = common.detector(args)
     from pocketface import images
     from pocketface.detect import enlarged
@@ -44,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     with common.progress("picture") as show:
         for done, path in enumerate(files, 1):
             try:
+                common.refuse_folder(path)
                 photo = images.read(path, max_pixels=limit)
             except (ImageError, ExtraError, InputError) as error:
                 common.complain(error)
@@ -52,8 +58,6 @@ def run(args: argparse.Namespace) -> int:
                 continue
             faces = [enlarged(face, photo.reduction) for face in detector.detect(photo.pixels)]
             if args.save_picture:
-                from pocketface import picture
-
                 picture.save(picture.detection(photo, faces), args.save_picture)
             document.append({"path": path, "faces": [common.face_json(face) for face in faces]})
             if not args.json:

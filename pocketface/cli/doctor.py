@@ -7,7 +7,9 @@ import json
 from dataclasses import asdict
 
 from pocketface.doctor import Check, Report, examine
+from pocketface.errors import InputError
 
+_DAY = 86_400.0
 _MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
 
 
@@ -26,6 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the self-test; 0 when all is well, 2 otherwise."""
+    if not 0 < args.timeout <= _DAY:
+        raise InputError(f"--timeout is seconds, more than 0 and a day at most, not {args.timeout}")
     report = examine(args.timeout)
     if args.json:
         print(json.dumps({"ok": report.ok, **asdict(report)}, indent=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from pocketface.cli import common, galleries
 from pocketface.cli.intermixed import let_options_stand_anywhere
@@ -39,9 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Enrol; 2 when a photo of a folder was refused."""
+    """Enrol; 2 when a photo of a folder was refused, or a person's folder has none."""
     from pocketface.gallery.enrollment import check_name, describe
-    from pocketface.gallery.gallery import check_retention
+    from pocketface.gallery.removal import check_retention
 
     if (args.folder is None) != bool(args.photos) or (args.folder is None) == (args.person is None):
         raise InputError("give a name and photos, or --folder DIR")
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--ray goes with --folder")
     check_retention(args.retention)
     check_quality = not args.any_quality
+    people = {} if args.folder is None else galleries.folder_photos(args.folder)
     recognizer = common.recognizer(args)
     first = []
     if args.folder is None and galleries.is_new(args):
@@ -57,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
         first = [describe(recognizer, person, photo, check_quality=check_quality) for photo in args.photos]
     with galleries.open_gallery(args, recognizer, create=True) as gallery:
         if args.retention is not None:
-            gallery.retention_days = args.retention
+            gallery.store.retention_days = args.retention
+        forgotten = gallery.expire()  # here rather than on enrolling, to say whom
         refused: dict[str, str] = {}
         if first:
             enrolled = [gallery.enroll_templates(args.person, first)]
@@ -66,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
         else:
             from pocketface.gallery.bulk import enroll_folder
 
-            people = galleries.folder_photos(args.folder)
             with common.progress("person") as progress:
                 enrolled, refused = enroll_folder(
                     gallery,
@@ -75,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
                     workers=args.workers if args.ray else 0,
                     progress=progress,
                 )
+            empty = [str(Path(args.folder, name)) for name, photos in people.items() if not photos]
+            refused |= {folder: common.no_picture(folder) for folder in empty}
         for warning in (warning for done in enrolled for warning in done.warnings):
             common.complain(f"warning: {warning}")
         for reason in refused.values():
@@ -88,11 +92,14 @@ def run(args: argparse.Namespace) -> int:
                             for e in enrolled
                         ],
                         "refused": refused,
+                        "forgotten": forgotten,
                     },
                     indent=2,
                 )
             )
         else:
+            for name in forgotten:
+                print(f"{name}: forgotten")
             for one in enrolled:
                 known = f", {one.known} known before" if one.known else ""
                 print(f"{one.person}: {one.added} photo{'' if one.added == 1 else 's'} enrolled{known}")

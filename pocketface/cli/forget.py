@@ -14,7 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "forget",
         help="remove a person from a gallery",
-        description="Remove a person from a gallery and overwrite what was stored of the person.",
+        description="Remove a person from a gallery and overwrite what was stored of the person. "
+        "No model is needed: the gallery may be of any, and the options on models change nothing.",
     )
     galleries.add_options(parser, decides=False)
     parser.add_argument("person", nargs="+", help="names")
@@ -23,12 +24,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Forget everybody named; 2 when somebody was not there, or could not be overwritten."""
+    from pocketface.gallery.removal import forget
+
     status = 0
     anybody = False
-    with galleries.open_gallery(args) as gallery:
+    with galleries.open_store(args) as store:
         for person in args.person:
             try:
-                removed = gallery.forget(person, overwrite=False)
+                removed = forget(store, person, overwrite=False)
             except PocketfaceError as error:
                 common.complain(error)
                 status = 2
@@ -36,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
             anybody = True
             print(f"{person}: forgotten, {removed} template{'' if removed == 1 else 's'} removed", flush=True)
         if anybody:
-            gallery.store.vacuum()
+            store.vacuum()
     return status

@@ -6,6 +6,7 @@ import argparse
 import getpass
 import os
 import sys
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from pocketface.errors import InputError
 if TYPE_CHECKING:
     from pocketface.gallery import Gallery, Match
     from pocketface.gallery.encryption import Secret
+    from pocketface.gallery.interface import Store
     from pocketface.recognizer import FaceRecognizer
 
 
@@ -97,6 +99,13 @@ def open_gallery(
     )
 
 
+def open_store(args: argparse.Namespace) -> AbstractContextManager[Store]:
+    """The gallery for what compares no faces: loads no model, and takes a gallery of any."""
+    from pocketface.gallery.open import open_store
+
+    return closing(open_store(args.gallery, secret(args)))
+
+
 def say_limits(gallery: Gallery) -> None:
     """Tell on stderr when the decision promises less than usual."""
     note = gallery.operating().note
@@ -105,7 +114,7 @@ def say_limits(gallery: Gallery) -> None:
 
 
 def folder_photos(folder: str) -> dict[str, list[str]]:
-    """Photos of a folder that has one folder a person, by name.
+    """Photos of a folder that has one folder a person, by name; says which belong to nobody.
 
     Raises:
         InputError: there is no such folder, or nobody in it.
@@ -114,14 +123,20 @@ def folder_photos(folder: str) -> dict[str, list[str]]:
     if not root.is_dir():
         raise InputError(f"{folder}: no such folder; one folder a person is expected in it")
     people = {
-        person.name: [
-            str(file) for file in sorted(person.rglob("*")) if file.suffix.lower() in common.PICTURES
-        ]
+        person.name: common.pictures_in(person)
         for person in sorted(root.iterdir())
         if person.is_dir() and not person.name.startswith(".")
     }
     if not any(people.values()):
         raise InputError(f"{folder}: no photos; one folder a person is expected in it")
+    loose = [path.name for path in sorted(root.iterdir()) if common.is_picture(path) and path.name[0] != "."]
+    if loose:
+        lie = "picture lies" if len(loose) == 1 else "pictures lie"
+        named = f"{loose[0]}{' ...' if len(loose) > 1 else ''}"
+        common.complain(
+            f"{folder}: {len(loose)} {lie} beside the people's folders ({named}); "
+            "passed over, move what is somebody's into that folder"
+        )
     return people
 
 

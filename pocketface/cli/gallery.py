@@ -11,7 +11,7 @@ from pocketface.cli import common, galleries
 from pocketface.errors import InputError
 
 if TYPE_CHECKING:
-    from pocketface.gallery import Audit, Gallery
+    from pocketface.gallery import Audit, Store
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,7 +19,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "gallery",
         help="list, audit and export a gallery",
-        description="List who is enrolled, or look after the gallery.",
+        description="List who is enrolled, or look after the gallery. Only --audit and --reembed use the "
+        "model; all else also works in a gallery that another one has made.",
     )
     galleries.add_options(parser, decides=True)
     action = parser.add_mutually_exclusive_group()
@@ -55,49 +56,53 @@ def run(args: argparse.Namespace) -> int:
         return _reembed(args)
     if args.any_quality:
         raise InputError("--any-quality goes with --reembed")
-    with galleries.open_gallery(args) as gallery:
-        if args.audit:
+    if args.audit:
+        with galleries.open_gallery(args) as gallery:
             _audit(args, gallery.audit())
-        elif args.log:
-            _log(args, gallery)
+        return 0
+    with galleries.open_store(args) as store:
+        if args.log:
+            _log(args, store)
         elif args.export is not None:
-            print(f"{args.export}: {gallery.export(args.export)} templates")
-        elif args.retention is not None:
-            gallery.retention_days = None if args.retention == "never" else _days(args.retention)
-            print(f"retention: {_retention(gallery)}")
-        elif args.expire:
-            for name in gallery.expire():
-                print(f"{name}: forgotten")
+            _export(args, store)
+        elif args.retention is not None or args.expire:
+            _expire(args, store)
         elif args.vacuum:
-            gallery.store.vacuum()
+            store.vacuum()
+            if args.json:
+                _print({"vacuumed": True})
         else:
-            _people(args, gallery)
+            _people(args, store)
     return 0
 
 
-def _people(args: argparse.Namespace, gallery: Gallery) -> None:
-    people, header = gallery.people(), gallery.store.header
+def _print(document: object) -> None:
+    print(json.dumps(document, indent=2), flush=True)
+
+
+def _people(args: argparse.Namespace, store: Store) -> None:
+    people, header = store.people(), store.header
     if args.json:
         shown = {key: value for key, value in asdict(header).items() if key != "encryption"}
         document = {
-            "gallery": gallery.store.url,
+            "gallery": store.url,
             "header": {**shown, "encrypted": header.encryption is not None},
-            "retention_days": gallery.retention_days,
+            "retention_days": store.retention_days,
             "people": [asdict(person) for person in people],
         }
-        print(json.dumps(document, indent=2))
+        _print(document)
         return
     for person in people:
         photos = f"{person.templates} photo{'' if person.templates == 1 else 's'}"
         print(f"{person.name}: {photos}, last enrolled {person.last[:10]}")
     encrypted = "encrypted" if header.encryption is not None else "not encrypted"
-    print(f"{len(people)} people, {header.model}, {encrypted}, retention: {_retention(gallery)}")
+    print(f"{len(people)} people, {header.model}, {encrypted}, retention: {_retention(store)}")
 
 
 def _audit(args: argparse.Namespace, audit: Audit) -> None:
     operating = audit.operating
     if args.json:
-        print(json.dumps(asdict(audit), indent=2))
+        _print(asdict(audit))
         return
     print(f"{audit.people} people, {audit.templates} templates, no damage found")
     print(f"threshold {operating.threshold.value:.3f}: {common.support(operating.threshold)}")
@@ -116,31 +121,61 @@ def _audit(args: argparse.Namespace, audit: Audit) -> None:
         print(f"beyond the retention period: {name}")
 
 
-def _log(args: argparse.Namespace, gallery: Gallery) -> None:
-    events = gallery.events()
+def _log(args: argparse.Namespace, store: Store) -> None:
+    events = store.events()
     if args.json:
-        print(json.dumps([asdict(event) for event in events], indent=2))
+        _print([asdict(event) for event in events])
         return
     for event in events:
         print(f"{event.at} {event.what} {event.person or '(forgotten)'} {event.templates}")
 
 
+def _export(args: argparse.Namespace, store: Store) -> None:
+    from pocketface.gallery.export import export
+
+    count = export(store, args.export)
+    if args.json:
+        _print({"exported": count, "file": args.export})
+    else:
+        print(f"{args.export}: {count} templates")
+
+
+def _expire(args: argparse.Namespace, store: Store) -> None:
+    """Forget who is overdue, where asked for by a new limit."""
+    from pocketface.gallery.removal import check_retention, expire
+
+    limit = {}
+    if args.retention is not None:
+        days = None if args.retention == "never" else _days(args.retention)
+        check_retention(days)
+        store.retention_days = limit["retention_days"] = days
+    forgotten = expire(store)
+    if args.json:
+        _print({**limit, "forgotten": forgotten})
+    else:
+        if limit:
+            print(f"retention: {_retention(store)}")
+        for name in forgotten:
+            print(f"{name}: forgotten", flush=True)
+    if forgotten:
+        store.vacuum()  # last, as it fails while another process reads
+
+
 def _reembed(args: argparse.Namespace) -> int:
     from pocketface.gallery.gallery import reembed
-    from pocketface.gallery.open import open_store
 
     recognizer = common.recognizer(args)
-    store = open_store(args.gallery, galleries.secret(args))
-    try:
+    with galleries.open_store(args) as store:
         count = reembed(
             store,
             recognizer,
             galleries.folder_photos(args.reembed),
             check_quality=not args.any_quality,
         )
-    finally:
-        store.close()
-    print(f"{count} templates made anew by {recognizer.model}")
+    if args.json:
+        _print({"reembedded": count, "embedder": common.model_json(recognizer.embedder.network.model)})
+    else:
+        print(f"{count} templates made anew by {recognizer.model}")
     return 0
 
 
@@ -151,6 +186,6 @@ def _days(text: str) -> float:
         raise InputError(f"--retention takes a number of days or 'never', not {text!r}") from None
 
 
-def _retention(gallery: Gallery) -> str:
-    days = gallery.retention_days
+def _retention(store: Store) -> str:
+    days = store.retention_days
     return "unlimited" if days is None else f"{days:g} days"

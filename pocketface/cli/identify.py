@@ -22,7 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "identify",
         help="say who of a gallery is in a photo",
         description="Say who of a gallery is in each photo; unknown people stay unknown.",
-        epilog="Exit status: 0 somebody was recognised, 1 nobody, 2 when a photo could not be read.",
+        epilog="Exit status: 0 somebody was recognised, 1 nobody, 2 when a photo could not be read or a "
+        "folder has none.",
     )
     galleries.add_options(parser, decides=True)
     parser.add_argument(
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         galleries.say_limits(gallery)
         for photo in photos:
             try:
+                common.refuse_folder(photo)
                 faces = recognizer.analyze(photo)
             except (ImageError, ExtraError, InputError) as error:
                 common.complain(error)

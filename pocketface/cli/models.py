@@ -177,7 +177,8 @@ def _verify(args: argparse.Namespace) -> int:
         except ModelError as error:
             results[str(model.path)] = str(error)
     if not args.names:
-        results |= {str(problem).split(":")[0]: str(problem) for problem in registry.problems()}
+        # A path may hold a colon, so a message cannot be cut at one.
+        results |= {str(problem).partition(": ")[0]: str(problem) for problem in registry.problems()}
     if args.json:
         print(json.dumps(results, indent=2))
     else:

@@ -39,10 +39,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Print the decision."""
+    if args.save_picture:
+        from pocketface import picture
+
+        picture.check_save(args.save_picture)
     recognizer = common.recognizer(args)
     result = recognizer.verify(args.a, args.b, fmr=args.fmr, threshold=args.threshold)
     if args.save_picture:
-        from pocketface import images, picture
+        from pocketface import images
 
         photos = [images.read(path, max_pixels=recognizer.max_pixels) for path in (args.a, args.b)]
         picture.save(picture.comparison((photos[0], photos[1]), result), args.save_picture)

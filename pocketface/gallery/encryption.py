@@ -96,13 +96,14 @@ class Secret:
         if parameters["kdf"] != self._kdf:
             wanted = "a passphrase" if parameters["kdf"] == "scrypt" else "a key file"
             raise GalleryError(f"{url}: encrypted with {wanted}; give that")
-        key = self._derive(parameters)
+        _aesgcm(bytes(32))  # names the extra when it is missing
         from cryptography.exceptions import InvalidTag
 
-        check = base64.b64decode(parameters["check"])
         try:
+            key = self._derive(parameters)
+            check = base64.b64decode(parameters["check"])
             _aesgcm(key).decrypt(check[:_NONCE], check[_NONCE:], _binding(parameters))
-        except InvalidTag:
+        except (InvalidTag, KeyError, TypeError, ValueError):  # the header has no checksum of its own
             raise GalleryError(f"{url}: wrong key or passphrase, or the header was changed") from None
         return Cipher(key, url)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from pocketface.decide import explicit_threshold
 from pocketface.errors import GalleryError, InputError, ThresholdError
 from pocketface.gallery import audit as _audit
 from pocketface.gallery import export as _export
+from pocketface.gallery import removal
 from pocketface.gallery.enrollment import check_name, describe, normal_name, photo_id
 from pocketface.gallery.records import (
     Candidate,
@@ -24,6 +24,7 @@ from pocketface.gallery.records import (
     Person,
     Template,
     check_space,
+    now,
 )
 from pocketface.gallery.thresholds import Operating, for_gallery
 
@@ -160,7 +161,7 @@ class Gallery:
         """
         person = check_name(person)
         warnings = self._warnings(person, templates) if compare else ()
-        added = self.store.add(person, templates, at=_now()) if templates else 0
+        added = self.store.add(person, templates, at=now()) if templates else 0
         return Enrollment(person, added, known + len(templates) - added, warnings)
 
     def _warnings(self, person: str, templates: Sequence[Template]) -> tuple[str, ...]:
@@ -236,7 +237,7 @@ class Gallery:
         """People beyond the retention period who cannot be removed, as others write the gallery."""
         with contextlib.suppress(GalleryError):
             self.expire(if_due=True)
-        return set(self._beyond_retention()) if self._overdue_stay else set()
+        return set(removal.overdue(self.store)) if self._overdue_stay else set()
 
     def forget(self, person: str, *, overwrite: bool = True) -> int:
         """Remove a person and overwrite what was stored.
@@ -254,15 +255,7 @@ class Gallery:
             GalleryError: nobody has that name, or the person is forgotten but could not be overwritten,
                 as another process is reading.
         """
-        person = check_name(person)
-        # Galleries of before names were normalised hold other forms of one, and perhaps several.
-        forms = [enrolled.name for enrolled in self.people() if normal_name(enrolled.name) == person]
-        removed = sum(self.store.remove(form, at=_now(), what="forget") for form in forms)
-        if not removed:
-            raise GalleryError(f"{self.store.url}: nobody is enrolled as {person!r}")
-        if overwrite:
-            self.store.vacuum()
-        return removed
+        return removal.forget(self.store, person, overwrite=overwrite)
 
     @property
     def retention_days(self) -> float | None:
@@ -271,7 +264,7 @@ class Gallery:
 
     @retention_days.setter
     def retention_days(self, days: float | None) -> None:
-        check_retention(days)
+        removal.check_retention(days)
         self.store.retention_days = days
         self.expire()
 
@@ -287,20 +280,11 @@ class Gallery:
             return []
         self._expired_at = time.monotonic()
         self._overdue_stay = True
-        names = self._beyond_retention()
-        for name in names:
-            self.store.remove(name, at=_now(), what="expire")
+        names = removal.expire(self.store)
         self._overdue_stay = False
         if names:
             self.store.vacuum()
         return names
-
-    def _beyond_retention(self) -> list[str]:
-        days = self.store.retention_days
-        if days is None:
-            return []
-        oldest = _stamp(datetime.now(timezone.utc) - timedelta(days=days))
-        return [person.name for person in self.store.people() if person.last < oldest]
 
     def audit(self) -> _audit.Audit:
         """Compare all enrolled people with each other; time grows with the square of their number.
@@ -317,7 +301,7 @@ class Gallery:
             operating,
             close,
             inconsistent,
-            tuple(self._beyond_retention()),
+            tuple(removal.overdue(self.store)),
         )
 
     def export(self, path: str | os.PathLike[str]) -> int:
@@ -339,16 +323,6 @@ class Gallery:
         reembed(self.store, recognizer, photos, check_quality=check_quality)
         threshold = None if self._threshold is None else self._threshold.value
         return Gallery(self.store, recognizer, fpir=self._fpir, threshold=threshold)
-
-
-def check_retention(days: float | None) -> None:
-    """Refuse what is no retention period.
-
-    Raises:
-        InputError: `days` is neither None nor a number above 0 and below 36525.
-    """
-    if days is not None and not 0 < days < 36525:
-        raise InputError(f"a retention period lies above 0 and below 36525 days, not {days:g}")
 
 
 def reembed(
@@ -399,7 +373,7 @@ def reembed(
         raise GalleryError(
             f"{store.url}: people were enrolled or forgotten meanwhile; nothing was changed, do it again"
         )
-    store.replace(new_header(recognizer, encryption=store.header.encryption), people, at=_now())
+    store.replace(new_header(recognizer, encryption=store.header.encryption), people, at=now())
     return sum(map(len, people.values()))
 
 
@@ -413,7 +387,7 @@ def new_header(recognizer: FaceRecognizer, *, encryption: dict[str, object] | No
         dim=recognizer.embedder.dim,
         model=card.id,
         model_sha256=card.sha256,
-        created=_now(),
+        created=now(),
         encryption=encryption,
     )
 
@@ -439,11 +413,3 @@ def _decide(candidates: Sequence[Candidate], operating: Operating) -> Match | No
 
 def _several(sources: Source | Sequence[Source]) -> list[Source]:
     return list(sources) if isinstance(sources, list | tuple) else [cast("Source", sources)]
-
-
-def _now() -> str:
-    return _stamp(datetime.now(timezone.utc))
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")

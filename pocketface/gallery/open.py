@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pocketface.errors import GalleryError
 from pocketface.gallery.encryption import Secret
@@ -71,7 +72,12 @@ def open_store(url: str, secret: Secret | None = None, new: Header | None = None
         raise GalleryError(
             f"{url}: only gallery files can be encrypted; a server that searches must see the templates"
         )
-    scheme = url.split("://", 1)[0]
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as error:  # not repeated: it may hold a password
+        raise GalleryError(
+            f"the gallery's URL cannot be read ({error}); in a password write [ as %5B, ] as %5D"
+        ) from None
     if scheme in ("postgresql", "postgres"):
         from pocketface.gallery.postgres import PostgresStore
 

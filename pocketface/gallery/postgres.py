@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import numpy as np
 
@@ -64,10 +64,14 @@ class PostgresStore:
         self._schema = query.pop("schema", "pocketface")
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", self._schema):
             raise InputError(f"a schema's name has small letters, digits and _, not {self._schema!r}")
-        self.url = urlunsplit(parts._replace(netloc=re.sub(r":[^:@]*@", "@", parts.netloc), query=""))
+        login, at, host = parts.netloc.rpartition("@")
+        user, colon, password = login.partition(":")
+        self.url = urlunsplit(parts._replace(netloc=user + at + host, query=""))
+        # libpq would take what follows an "@" in a password for the host, and say so.
+        server = user + colon + quote(password, safe="%") + at + host
         with self._guard():
             self._connection = psycopg.connect(
-                urlunsplit(parts._replace(query=urlencode(query))), autocommit=True
+                urlunsplit(parts._replace(netloc=server, query=urlencode(query))), autocommit=True
             )
             try:
                 self._prepare(new)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import threading
 import uuid
 import warnings
@@ -62,6 +63,11 @@ class QdrantStore:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", self._name):
             raise InputError(f"{url}: a collection's name has letters, digits, - and _, not {self._name!r}")
         self._log = f"{self._name}-log"
+        missing = GalleryError(
+            f"{url}: no such gallery; enrol somebody first: pocketface enroll {shlex.quote(url)} NAME PHOTO"
+        )
+        if new is None and not parts.hostname and not Path(parts.path, "meta.json").exists():
+            raise missing  # the embedded mode would make the folder
         # The embedded mode is always exact, and warns when it is asked to be.
         self._exact = self._models.SearchParams(exact=True) if parts.hostname else None
         with self._guard():
@@ -80,7 +86,7 @@ class QdrantStore:
             if not self._client.collection_exists(self._log):
                 if new is None:
                     self._client.close()
-                    raise GalleryError(f"{url}: no such gallery; enrol somebody first")
+                    raise missing
                 self._create(new)
         try:
             self.header = self._stored_header()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from pocketface.errors import GalleryError
@@ -73,8 +75,19 @@ def check_space(url: str, stored: Header, own: Header) -> None:
         if theirs != ours:
             raise GalleryError(
                 f"{url}: made by {stored.model}, {what} {theirs}; this recogniser ({own.model}) "
-                f"has {ours}. Use that model, or make the templates anew: pocketface gallery --reembed FOLDER"
+                f"has {ours}. Use that model, or make the templates anew: "
+                f"pocketface gallery {shlex.quote(url)} --reembed FOLDER"
             )
+
+
+def now() -> str:
+    """The time as galleries write it."""
+    return stamp(datetime.now(timezone.utc))
+
+
+def stamp(moment: datetime) -> str:
+    """A time as galleries write it: ISO 8601, so that equal zones sort as text."""
+    return moment.isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -131,11 +131,20 @@ class SqliteStore:
         try:
             size = self.path.stat().st_size
         except FileNotFoundError:
+            if self.path.is_symlink():
+                raise GalleryError(
+                    f"{self.url}: a link to {os.readlink(self.path)}, where nothing is; correct or remove it"
+                ) from None
             raise GalleryError(
-                f"{self.url}: no such gallery; enrol somebody first: pocketface enroll {self.url} NAME PHOTO"
+                f"{self.url}: no such gallery; enrol somebody first: "
+                f"pocketface enroll {shlex.quote(self.url)} NAME PHOTO"
             ) from None
         except OSError as error:
             raise GalleryError(f"{self.url}: cannot open the gallery: {error.strerror}") from None
+        if self.path.is_dir():
+            raise GalleryError(
+                f"{self.url}: is a folder, not a gallery; give a file, such as {self.path / 'people.db'}"
+            )
         if size == 0:
             raise GalleryError(
                 f"{self.url}: the file is empty, which no gallery is; restore a copy or remove it"
@@ -197,6 +206,8 @@ class SqliteStore:
             yield
         except sqlite3.Error as error:
             raise GalleryError(f"{self.url}: {_explain(str(error))}") from error
+        except UnicodeDecodeError as error:  # a message of SQLite that quotes damaged text
+            raise GalleryError(f"{self.url}: {_explain('malformed')}") from error
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -339,8 +350,9 @@ class SqliteStore:
             "SELECT name, template.id, vector, checksum, source, quality FROM person"
             " JOIN template ON person = person.id ORDER BY name, template.rowid"
         ):
-            bound_to = binding(text, name, number)
-            if not isinstance(stored, bytes) or zlib.crc32(stored, zlib.crc32(bound_to)) != checksum:
+            sound = isinstance(name, str) and isinstance(number, str) and isinstance(stored, bytes)
+            bound_to = binding(text, name, number) if sound else b""
+            if not sound or zlib.crc32(stored, zlib.crc32(bound_to)) != checksum:
                 raise GalleryError(
                     f"{self.url}: a template of {name!r} is damaged; restore a copy, nothing was changed"
                 )

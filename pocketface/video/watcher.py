@@ -99,7 +99,7 @@ class Watcher:
             every: look at each n-th frame only.
         """
         self.gallery = gallery
-        self.tracker = Tracker(patience=patience)
+        self.tracker = Tracker(patience=max(patience, 2 * every))
         self._votes = votes
         self._every = every
         self._states: dict[int, _State] = {}

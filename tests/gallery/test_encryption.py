@@ -145,6 +145,21 @@ def test_a_changed_header_is_an_error(path, key):
         gallery.match_vectors(ROWS)
 
 
+@pytest.mark.parametrize("field", ["salt", "check"])
+@pytest.mark.parametrize("damage", ["'\"sa!t\"'", "'7'", "NULL"])
+def test_a_damaged_key_check_is_an_error(path, key, field, damage):
+    def change(connection):
+        place = f"'$.encryption.{field}'"
+        how = (
+            f"json_remove(json, {place})" if damage == "NULL" else f"json_set(json, {place}, json({damage}))"
+        )
+        connection.execute(f"UPDATE header SET json = {how}")
+
+    edit(path, change)
+    with pytest.raises(GalleryError, match=r"people\.db: .*wrong key"):
+        open_gallery(path, make_recognizer(), **key)
+
+
 def test_cost_of_a_passphrase_cannot_be_raised_without_bound(tmp_path):
     path = tmp_path / "people.db"
     open_gallery(path, make_recognizer(), passphrase="sesame").close()

@@ -17,11 +17,13 @@ from PIL import Image, ImageFilter
 
 from pocketface.cli import main
 from pocketface.errors import GalleryError, ImageError, NoFaceError, QualityError, SeveralFacesError
-from pocketface.gallery import Person
+from pocketface.gallery import Person, open_gallery
 from pocketface.gallery.bulk import enroll_folder
 from pocketface.gallery.enrollment import describe
 
-from .conftest import make_templates, unit_rows
+from .conftest import make_recognizer, make_templates, unit_rows
+
+LONG_AGO = "2020-01-01T12:00:00.000+00:00"
 
 PEOPLE = ("Serena_Williams", "Tony_Blair", "George_W_Bush", "Abdullah_Gul")
 
@@ -274,3 +276,127 @@ def test_the_shell(photos, models, tmp_path, capsys, monkeypatch):
     status, _, err = run("identify", str(tmp_path / "none.db"), photos["Tony_Blair"][0])
     assert status == 2
     assert "enrol somebody first" in err
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A gallery of a model that is not installed, with one person who was enrolled long ago."""
+    path = tmp_path / "old people.db"
+    with open_gallery(path, make_recognizer()) as gallery:
+        for name, row in zip(("ann", "bob"), unit_rows(2), strict=True):
+            gallery.enroll_templates(name, make_templates([row], name))
+        gallery.store.add("eve", make_templates(unit_rows(1, 7), "eve"), at=LONG_AGO)
+    return str(path)
+
+
+def test_after_a_change_of_model_people_are_listed_expired_and_forgotten(foreign, tmp_path, capsys):
+    def told(*arguments, status=0):
+        # Options that no command could follow, if it asked for a model.
+        assert main([*arguments, "--detector", "none", "--embedder", "none"]) == status
+        return capsys.readouterr().out.splitlines()
+
+    assert [line.partition(":")[0] for line in told("gallery", foreign)[:-1]] == ["ann", "bob", "eve"]
+    assert len(told("gallery", foreign, "--log")) == 3
+    assert told("gallery", foreign, "--export", str(tmp_path / "a.npz")) == [
+        f"{tmp_path / 'a.npz'}: 3 templates"
+    ]
+    assert told("gallery", foreign, "--retention", "36") == ["retention: 36 days", "eve: forgotten"]
+    with open_gallery(foreign, make_recognizer()) as gallery:
+        gallery.store.add("eve", make_templates(unit_rows(1, 7), "eve"), at=LONG_AGO)
+    assert told("gallery", foreign, "--expire") == ["eve: forgotten"]
+    assert told("gallery", foreign, "--vacuum") == []
+    assert told("forget", foreign, "ann", "nobody", status=2) == ["ann: forgotten, 1 template removed"]
+    assert b"ann" not in Path(foreign).read_bytes()
+    with open_gallery(foreign, make_recognizer()) as gallery:
+        assert [person.name for person in gallery.people()] == ["bob"]
+        assert [(event.what, event.person) for event in gallery.events()] == [
+            ("enroll", None), ("enroll", "bob"), ("enroll", None), ("expire", None),
+            ("enroll", None), ("expire", None), ("forget", None),
+        ]  # fmt: skip
+    assert told("gallery", foreign, "--audit", status=2) == []
+
+
+def test_whom_a_new_limit_forgets_is_said_although_somebody_reads(foreign, capsys, monkeypatch):
+    monkeypatch.setattr("pocketface.gallery.sqlite._BUSY_SECONDS", 0.05)
+    reader = sqlite3.connect(foreign, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM template").fetchone() == (3,)
+    assert main(["gallery", foreign, "--retention", "36"]) == 2
+    captured = capsys.readouterr()
+    reader.close()
+    assert captured.out == "retention: 36 days\neve: forgotten\n"
+    assert f"pocketface gallery '{foreign}' --vacuum" in captured.err
+    assert main(["gallery", foreign, "--retention", "0"]) == 2
+    assert main(["gallery", foreign, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["retention_days"] == 36
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (["--export", "o.json"], {"exported": 3, "file": "o.json"}),
+        (["--retention", "30"], {"retention_days": 30, "forgotten": ["eve"]}),
+        (["--retention", "never"], {"retention_days": None, "forgotten": []}),
+        (["--expire"], {"forgotten": []}),
+        (["--vacuum"], {"vacuumed": True}),
+    ],
+)
+def test_what_a_gallery_is_told_to_do_is_one_json_document(
+    foreign, action, expected, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["gallery", foreign, *action, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_reembedding_in_the_shell(foreign, photos, models, tmp_path, capsys):
+    """Another model's gallery gets photos of who is to stay; the others can be forgotten first."""
+    (tmp_path / "photos" / "ann").mkdir(parents=True)
+    shutil.copy(photos["Tony_Blair"][0], tmp_path / "photos" / "ann" / "a.jfif")
+    reembed = ["gallery", foreign, "--reembed", str(tmp_path / "photos"), "--json", *models]
+    assert main(reembed) == 2
+    assert "no photos of bob, eve" in capsys.readouterr().err
+    assert main(["forget", foreign, "bob", "eve"]) == 0
+    capsys.readouterr()
+    assert main(reembed) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["reembedded"] == 1
+    assert main(["gallery", foreign, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["header"]["model"] == document["embedder"]["id"]
+
+
+def test_who_and_what_a_folder_has_no_place_for_is_said(photos, models, tmp_path, capsys):
+    db, folder = str(tmp_path / "people.db"), tmp_path / "ff"
+    for name in ("alice", "bob", "carol/holiday.jpg"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(photos["Serena_Williams"][0], folder / "alice" / "x.JFIF")
+    shutil.copy(photos["Serena_Williams"][0], folder / "loose.jpg")
+    (folder / "bob" / "b.tiff").touch()
+    shutil.copy(photos["Tony_Blair"][0], folder / "carol" / "holiday.jpg" / "1.jpe")
+    assert main(["enroll", db, "--folder", str(folder), *models]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "alice: 1 photo enrolled\ncarol: 1 photo enrolled\n"
+    loose, nothing = captured.err.splitlines()
+    assert "1 picture lies beside the people's folders (loose.jpg)" in loose
+    assert nothing.startswith(f"pocketface: {folder / 'bob'}: no picture in this folder")
+    (folder / "loose.jpg").unlink()
+    assert main(["enroll", db, "--folder", str(folder), "--json", *models]) == 2
+    assert list(json.loads(capsys.readouterr().out)["refused"]) == [str(folder / "bob")]
+    (folder / "bob" / "b.tiff").unlink()
+    (folder / "bob").rmdir()
+    assert main(["enroll", db, "--folder", str(folder), *models]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_without_anybody_leaves_no_gallery(models, tmp_path):
+    assert main(["enroll", str(tmp_path / "people.db"), "--folder", str(tmp_path), *models]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whom_enrolling_forgets_is_said(recognizer, photos, models, tmp_path, capsys):
+    db = str(tmp_path / "people.db")
+    with recognizer.gallery(db) as gallery:
+        rows = unit_rows(1, dim=recognizer.embedder.dim)
+        gallery.store.add("eve", make_templates(rows, "eve"), at=LONG_AGO)
+    assert main(["enroll", db, "tony", photos["Tony_Blair"][0], "--retention", "30", *models]) == 0
+    assert capsys.readouterr().out == "eve: forgotten\ntony: 1 photo enrolled\n"

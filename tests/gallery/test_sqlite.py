@@ -38,6 +38,16 @@ def test_missing_file_is_an_error_that_names_it(path):
     assert not path.exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_a_link_to_nothing_and_a_folder_are_told_from_a_missing_gallery(path):
+    path.symlink_to(path.with_name("gone.db"))
+    with pytest.raises(GalleryError, match=r"people\.db: a link to .*gone\.db, where nothing is"):
+        SqliteStore(path, new=make_header())
+    with pytest.raises(GalleryError, match="is a folder, not a gallery"):
+        SqliteStore(path.parent, new=make_header())
+    assert [item.name for item in path.parent.iterdir()] == ["people.db"]
+
+
 def test_file_has_no_pickles_and_no_leftovers_beside_it(path):
     filled(path).close()
     assert [item.name for item in path.parent.iterdir()] == ["people.db"]
@@ -103,6 +113,44 @@ def test_every_damaged_page_is_reported_not_answered_from(path):
             reported.append(str(error))
     assert all("people.db" in message and "\n" not in message for message in reported)
     assert len(reported) > len(whole) // 4096 // 2
+
+
+def test_a_flipped_bit_in_the_schema_is_an_error(path):
+    """SQLite's message quotes the damaged text, which is no UTF-8 any more."""
+    filled(path, 2).close()
+    whole = path.read_bytes()
+    start = whole.index(b"CREATE TABLE")
+    said = set()
+    for offset in range(start, start + 300, 7):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x80]) + whole[offset + 1 :])
+        try:
+            SqliteStore(path).close()
+        except GalleryError as error:
+            said.add(str(error))
+    assert any("damaged" in message for message in said)
+
+
+@pytest.mark.parametrize("value", [None, b"\xff\xfe", 7])
+def test_a_template_whose_owner_is_no_text_is_damaged(path, value):
+    filled(path, 2).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA ignore_check_constraints=ON")
+    sql = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'template'").fetchone()[0]
+    if value is None and "NOT NULL" in sql:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'template'"
+        )
+        connection.commit()
+        connection.close()
+        connection = sqlite3.connect(path)
+    connection.execute("UPDATE template SET id = ? WHERE rowid = 1", (value,))
+    connection.commit()
+    connection.close()
+    store = SqliteStore(path)
+    with pytest.raises(GalleryError, match="damaged"):
+        store.search(unit_rows(1), 1)
+    store.close()
 
 
 def test_a_flipped_bit_in_a_template_is_an_error_in_search_itself(path):

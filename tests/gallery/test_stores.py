@@ -100,6 +100,16 @@ def test_a_missing_gallery_is_an_error(url):
         open_store(url)
 
 
+def test_looking_for_a_gallery_makes_no_folder(tmp_path):
+    pytest.importorskip("qdrant_client")
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in (tmp_path / "typo", other):
+        with pytest.raises(GalleryError, match=f"no such gallery.*: pocketface enroll qdrant://{folder} "):
+            open_store(f"qdrant://{folder}")
+    assert list(tmp_path.rglob("*")) == [other]
+
+
 def test_what_is_stored_comes_back(store):
     rows = unit_rows(3)
     assert store.add("bob", make_templates(rows[:2], "b"), at=AT.format(1)) == 2
@@ -255,3 +265,11 @@ def test_a_server_that_is_not_there():
             open_gallery(url, make_recognizer())
         assert "secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["se:cret", "se@cret", "se[cret"])
+def test_no_message_tells_a_password(password):
+    pytest.importorskip("psycopg")
+    with pytest.raises(GalleryError) as caught:
+        open_gallery(f"postgresql://nobody:{password}@127.0.0.1:9/x", make_recognizer())
+    assert "cret" not in str(caught.value)

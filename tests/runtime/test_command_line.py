@@ -2,6 +2,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -80,7 +81,18 @@ def test_save_picture_draws_the_decision(models, photos, tmp_path):
     green = (picture[:, :, 1] > picture[:, :, 0] + 60) & (picture[:, :, 1] > picture[:, :, 2] + 40)
     assert green[590:].any(), "the decision is written in green"
     assert os.listdir(tmp_path) == ["decision.png"]
-    assert cli.main(["verify", *pair, "--threshold", "0.4", "--save-picture", "x.docx", *models]) == 2
+
+
+def test_pictures_that_cannot_be_saved_are_said_before_the_work(photos, tmp_path, capsys):
+    """Nothing is loaded for it: there is no such embedder."""
+    photo = str(photos / "eileen-collins.jpg")
+    nowhere, other = str(tmp_path / "nowhere" / "x.png"), str(tmp_path / "x.docx")
+    for command in (["verify", photo, photo, "--embedder", "none"], ["detect", photo, "--detector", "none"]):
+        for target in (nowhere, other):
+            assert cli.main([*command, "--save-picture", target]) == 2
+            assert f"pocketface: {target}: " in capsys.readouterr().err
+    assert cli.main(["bench", "--embedder", "none", "--html", nowhere]) == 2
+    assert nowhere in capsys.readouterr().err
 
 
 def test_detect(alone, photos, capsys, tmp_path):
@@ -140,6 +152,36 @@ def test_identify_goes_on_after_a_bad_file_and_takes_folders(models, photos, tmp
     assert output.err.endswith("pocketface: missing.jpg: no such file\n")
 
 
+def test_a_folder_without_pictures_stops_nothing(models, alone, photos, tmp_path, capsys):
+    empty, set_ = tmp_path / "empty", tmp_path / "new" / "set.jpg"  # a folder that is named like a picture
+    for folder in (empty, set_):
+        folder.mkdir(parents=True)
+    visitor = set_ / "visitor.jfif"
+    shutil.copy(photos / "eileen-collins-second-take.jpg", visitor)
+    asked = [str(empty), str(tmp_path / "new")]
+    said = f"pocketface: {empty}: no picture in this folder"
+
+    assert cli.main(["detect", *asked, "--json", *alone]) == 2
+    output = capsys.readouterr()
+    bad, good = json.loads(output.out)["pictures"]
+    assert (bad["path"], good["path"], len(good["faces"])) == (str(empty), str(visitor), 1)
+    assert f"pocketface: {bad['error']}\n" == output.err
+    assert output.err.startswith(said)
+
+    gallery = str(tmp_path / "a.db")
+    assert cli.main(["enroll", gallery, "eileen", str(photos / "eileen-collins.jpg"), *models]) == 0
+    capsys.readouterr()
+    assert cli.main(["identify", gallery, *asked, "--threshold", "0.4", *models]) == 2
+    output = capsys.readouterr()
+    assert output.out.startswith(f"{visitor}: face at ")
+    assert ": eileen (" in output.out
+    assert output.err.splitlines()[-1].startswith(said)
+
+    assert cli.main(["embed", *asked, "-o", str(tmp_path / "v.npz"), *models]) == 2
+    assert "1 vectors of 2 pictures, 1 failed" in capsys.readouterr().out
+    assert cli.main(["detect", str(tmp_path / "new"), *alone]) == 0
+
+
 def test_detect_goes_on_after_a_heic_without_its_extra(alone, photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     heic = tmp_path / "x.heic"
@@ -197,9 +239,18 @@ def test_the_umask_and_an_existing_mode_are_respected(tmp_path):
 
 def test_a_single_picture_is_no_batch(recognizer, photos):
     path = photos / "grace-hopper.jpg"
-    for picture in (str(path), path, path.read_bytes(), io.BytesIO()):
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+        for_one = (str(path), path, path.read_bytes(), io.BytesIO(), image, pixels, pixels[:, :, 0])
+    for picture in for_one:
         with pytest.raises(InputError, match="give embed_batch a list"):
             recognizer.embed_batch(picture)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_a_timeout_is_a_number_of_seconds(seconds, capsys):
+    assert cli.main(["doctor", f"--timeout={seconds}"]) == 2
+    assert "--timeout" in capsys.readouterr().err
 
 
 def test_usage(capsys):
@@ -231,6 +282,27 @@ def test_ctrl_c_is_quiet(monkeypatch, capsys):
 
 def run(*arguments, **options):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
+def test_closed_standard_streams_change_no_answer(models, photos):
+    pair = [str(photos / "eileen-collins.jpg"), str(photos / "eileen-collins-second-take.jpg")]
+    command = [sys.executable, "-m", "pocketface", "verify", *pair, "--threshold", "0.4", *models]
+    results = {}
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        line = f"{shlex.join(command)} {closed}"
+        results[closed] = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    assert {result.returncode for result in results.values()} == {0}
+    assert results[">&-"].stderr == ""
+    assert results["2>&-"].stdout.startswith("same person")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_photo_may_come_through_a_pipe(models, photos):
+    first, second = photos / "eileen-collins.jpg", photos / "eileen-collins-second-take.jpg"
+    command = [sys.executable, "-m", "pocketface", "verify", str(second), "/dev/stdin", "--threshold", "0.4"]
+    result = subprocess.run([*command, *models], input=first.read_bytes(), capture_output=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")

@@ -200,7 +200,7 @@ def test_large_jpegs_are_decoded_at_reduced_size(encode):
     assert picture.pixels.shape == (300, 450, 3)
     assert np.abs(picture.pixels.astype(int) - large[::2, ::2]).mean() < 3
     assert images.read(encode(large, "JPEG"), max_pixels=40_000).reduction == 4
-    with pytest.raises(ImageError, match="limit"):
+    with pytest.raises(ImageError, match="900 x 600 pixels are more than the limit"):
         images.read(encode(large, "JPEG"), max_pixels=20_000)
     with pytest.raises(ImageError, match="limit"):  # a progressive file is held in full while decoding
         images.read(encode(large, "JPEG", progressive=True), max_pixels=150_000)
@@ -240,6 +240,15 @@ def test_damaged_metadata_does_not_warn(scene, encode):
     data = encode(scene, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\xff\xff\xff\xff")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        assert images.load(data).shape == scene.shape
+
+
+def test_damaged_metadata_does_not_cost_the_picture(scene, encode):
+    """A JFIF density keeps Pillow from looking at the EXIF before; the first TIFF bytes are no header."""
+    for fmt in ("JPEG", "PNG", "WEBP"):
+        data = encode(
+            scene, fmt, exif=b"Exif\0\0" + bytes(40), **({"dpi": (72, 72)} if fmt == "JPEG" else {})
+        )
         assert images.load(data).shape == scene.shape
 
 

@@ -105,6 +105,14 @@ def test_who_takes_the_place_of_a_known_person_does_not_inherit_the_name(gallery
     assert not gap or KNOWN not in [name for s in seen[5:] for name in s.names]
 
 
+@pytest.mark.parametrize("every", [3, 30])
+def test_who_stays_arrives_once_however_seldom_one_looks(gallery, still, every):
+    watcher = Watcher(gallery, every=every)
+    looks = [watcher.look(Frame(i, i / 25, still[0])) for i in range(0, 8 * every, every)]
+    (arrival,) = [arrival for seen in looks for arrival in seen.arrivals]
+    assert (arrival.match.person, arrival.votes) == (KNOWN, 3)
+
+
 def test_one_strange_frame_does_not_end_a_track(gallery, still):
     known, stranger, empty = still
     watcher = Watcher(gallery)
