@@ -39,6 +39,8 @@ def mean(paths: Sequence[Path]) -> dict[str, Tensor]:
     """
     states = [read_state(path) for path in paths]
     for path, state in zip(paths, states, strict=True):
+        if not all(isinstance(value, Tensor) for value in state.values()):
+            raise InputError(f"{path}: not weights alone; give the .pth that a run leaves, no checkpoint")
         if _shapes(state) != _shapes(states[0]):
             raise InputError(f"{path}: of another network than {paths[0]}")
     return {
@@ -76,6 +78,7 @@ def run(arguments: Sequence[str] | None) -> None:
     missing = [path for path in options.weights if not path.is_file()]
     if missing:
         raise InputError(f"{missing[0]}: no such file")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     state = mean(options.weights)
     network = network_of(state, options.weights[0])
     renew(network, photographed(read_faces(options.faces or [], "train")))

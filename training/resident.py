@@ -70,7 +70,7 @@ def decoded(faces: Sequence[Face], kept: Path | None = None) -> NDArray[np.uint8
 
     They are kept in the folder `kept`, which saves the next part of a run the decoding.
     """
-    digest = hashlib.sha256("\n".join(face.key for face in faces).encode()).hexdigest()[:12]
+    digest = hashlib.sha256("\n".join(face.token for face in faces).encode()).hexdigest()[:12]
     file = kept / f"faces-{digest}.npy" if kept else None
     if file and file.is_file():
         found: NDArray[np.uint8] = np.load(file)

@@ -7,6 +7,7 @@ encoded in memory, for decoding one costs a hundredth of training on it.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
@@ -42,8 +43,13 @@ class Face:
         except (OSError, SyntaxError) as error:
             raise InputError(f"{self.key}: damaged picture") from error
         if image.size != (SIZE, SIZE):
-            raise ValueError(f"{self.key}: expected {SIZE}x{SIZE}, got {image.size}")
+            raise InputError(f"{self.key}: expected {SIZE}x{SIZE}, got {image.width}x{image.height}")
         return image
+
+    @property
+    def token(self) -> str:
+        """The key and a digest of the picture: a set prepared anew has other pictures under old keys."""
+        return f"{self.key}:{hashlib.sha256(self.encoded).hexdigest()[:12]}"
 
 
 def read_faces(folders: Iterable[Path], split: str) -> list[Face]:

@@ -35,18 +35,18 @@ def stored(teacher: Teaches, faces: Sequence[Face], folder: Path, threads: int =
     if kept.is_file():
         with np.load(kept) as archive:
             rows = dict(zip(archive["keys"].tolist(), archive["embeddings"], strict=True))
-    todo = [face for face in faces if face.key not in rows]
+    todo = [face for face in faces if face.token not in rows]
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(todo), unit=" faces", disable=None) as bar:
         for start in range(0, len(todo), SAVE_EVERY):
             part = todo[start : start + SAVE_EVERY]
             for face, embedding in zip(
                 part, pool.map(lambda face: teacher.embed(centre(face)[None])[0], part), strict=True
             ):
-                rows[face.key] = embedding / np.linalg.norm(embedding)
+                rows[face.token] = embedding / np.linalg.norm(embedding)
                 bar.update()
             temporary = kept.with_suffix(".tmp.npz")
             np.savez(
                 temporary, keys=np.array(list(rows)), embeddings=np.array(list(rows.values()), np.float32)
             )
             os.replace(temporary, kept)
-    return np.array([rows[face.key] for face in faces], np.float32)
+    return np.array([rows[face.token] for face in faces], np.float32)

@@ -290,7 +290,8 @@ class Teacher:
         """Take the mean embedding of `faces` away from every embedding from here on.
 
         What all faces share tells nobody apart, yet a student falls back on it where it is unsure, and
-        strangers match. The mean is of at most 2,048 faces, computed once and kept in the file `kept`.
+        strangers match. The mean is of 2,048 to 4,095 faces, computed once and
+        kept in the file `kept`.
         """
         if not kept.is_file():
             some = faces[:: max(1, len(faces) // 2048)]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketface.decoders import DECODERS, suppress
+from pocketface.errors import InputError
 from training.session import one_thread
 
 Array = npt.NDArray[np.float32]
@@ -47,6 +48,10 @@ class Faces:
         )
 
 
+OUTPUTS = {"pocketface": 9, "yunet": 12}
+"""How many maps a graph of each kind gives."""
+
+
 class Finder:
     """A graph of a kind that `pocketface.decoders` knows, on one thread, at a picture's own scale."""
 
@@ -55,6 +60,8 @@ class Finder:
         self._input = self._session.get_inputs()[0].name
         self._names = [o.name for o in self._session.get_outputs()]
         self._kind = kind
+        if len(self._names) != OUTPUTS[kind]:
+            raise InputError(f"{path}: not a detector of the kind {kind}: {len(self._names)} outputs")
 
     def detect(self, picture: Picture, score: float = 0.6, iou: float = 0.45) -> Faces:
         """Faces in `picture` (h, w, 3) uint8 RGB of any size."""

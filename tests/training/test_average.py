@@ -43,9 +43,11 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for name in ("other", "another"):
         torch.save(resnet56().state_dict(), tmp_path / f"{name}.pth")
     (tmp_path / "text.pth").write_text("no weights")
+    torch.save({"network": rectified("s128").state_dict(), "seen": 16}, tmp_path / "checkpoint.pth")
     for second, word in (
         ("other.pth", "of another network than"),
         ("text.pth", "not a file of weights"),
+        ("checkpoint.pth", "not weights alone"),
         ("none.pth", "no such file"),
     ):
         out = tmp_path / "mean.pth"

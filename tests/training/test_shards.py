@@ -42,5 +42,5 @@ def test_a_truncated_shard_and_a_folder_without_shards_are_named(tmp_path: Path)
 
 def test_a_face_of_another_size_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path, train=1, heldout=0, size=96)
-    with pytest.raises(ValueError, match="128x128"):
+    with pytest.raises(InputError, match="128x128"):
         centre(read_faces([tmp_path], "train")[0])

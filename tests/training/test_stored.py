@@ -73,6 +73,16 @@ def test_no_face_is_seen_twice_by_a_teacher_and_another_teacher_sees_all(
     assert other.seen == len(faces)
 
 
+def test_a_face_prepared_anew_under_an_old_key_is_seen_anew(faces: list[Face], tmp_path: Path) -> None:
+    before = stored(Counting(), faces[:2], tmp_path)
+    other = [replace(faces[0], encoded=faces[5].encoded), faces[1]]
+    teacher = Counting()
+    after = stored(teacher, other, tmp_path)
+    assert teacher.seen == 1
+    np.testing.assert_array_equal(after[1], before[1])
+    np.testing.assert_array_equal(after[0], stored(Counting(), [faces[5]], tmp_path)[0])
+
+
 def test_a_second_part_begins_at_given_weights_and_learns_from_stored_targets(
     faces: list[Face], tmp_path: Path
 ) -> None:

@@ -122,12 +122,13 @@ def _train(options: argparse.Namespace) -> None:
 def _mine(options: argparse.Namespace) -> None:
     from training.detector.collection import read_all
     from training.detector.drills import ALARM, mine
+    from training.detector.repeats import unseen
     from training.detector.train import usable
     from training.yunet import Finder
 
     _present(options.graph, options.scenes)
     finder = Finder(options.graph, "pocketface")
-    items = [item for item in read_all(options.scenes) if usable(item)]
+    items = [item for item in unseen(read_all(options.scenes)) if usable(item)]
     drills = mine(lambda picture: finder.detect(picture, ALARM), items)
     drills.write(options.drills)
     print(f"{drills.faces.sum()} missed faces, {(~drills.faces).sum()} false alarms: {options.drills}")
@@ -139,6 +140,7 @@ def _average(options: argparse.Namespace) -> None:
     from training.average import mean
 
     _present(*options.weights)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(mean(options.weights), options.out)
 
 

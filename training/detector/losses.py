@@ -34,17 +34,20 @@ def losses(outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
     """The three terms, unweighted.
 
     Score: |target - p|^2 times cross entropy, where the target is 0.5 + 0.5 IoU, times how clear the
-    face is, at a face's cells and 0 elsewhere; cells inside doubtful faces count nothing. Box: 1 - GIoU.
+    face is, at a face's cells and 0 elsewhere; cells of doubtful faces, and those that a small face left,
+    count nothing. Box: 1 - GIoU.
     Points: smooth L1 of the error over the face's side.
     """
     cells = decode(outputs)
     height, width = batch.images.shape[2:]
     owner, boxes, points = (t[batch.sure] for t in (batch.owner, batch.boxes, batch.points))
-    image, cell, face = assign(cells, (height, width), owner, boxes)
+    image, cell, face, spare = assign(cells, (height, width), owner, boxes)
     target, weight = torch.zeros_like(cells.scores), torch.ones_like(cells.scores)
     for who, box in zip(batch.owner[~batch.sure].tolist(), batch.boxes[~batch.sure], strict=True):
-        hidden = ((cells.centres >= box[:2]) & (cells.centres <= box[2:])).all(1)
+        reach = torch.maximum((box[2:] - box[:2]) / 2, 0.75 * cells.strides[:, None])  # as far as `assign`
+        hidden = ((cells.centres - (box[:2] + box[2:]) / 2).abs() <= reach).all(1)
         weight[who, hidden] = 0
+    weight[spare] = 0
     found = cells.boxes[image, cell]
     quality = overlap(found.detach(), boxes[face])
     target[image, cell] = batch.clear[batch.sure][face] * (0.5 + 0.5 * quality)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.detector.collection import LONGER_SIDE, Item
+from training.detector.collection import Item
 from training.detector.drills import SIDE as SEEN
 from training.detector.drills import Drills
 from training.detector.labels import FACE, mirror, overlap
@@ -144,7 +144,8 @@ class Maker:
         """A false alarm or a missed face, at about the size at which it was one."""
         drills = self.drills[int(self.rng.integers(2))]
         item, box = drills[int(self.rng.integers(len(drills)))]
-        side = float(np.sqrt(np.prod(box[2:] - box[:2]))) * SEEN / LONGER_SIDE
+        longer = 4 * max(item.pixels(4).shape[:2])
+        side = float(np.sqrt(np.prod(box[2:] - box[:2]))) * min(SEEN / longer, 1)
         side = float(np.clip(side * self._log(0.6, 1.8), 10, 1.1 * size))
         return self._place(canvas, item, (0, 0, size, size), side, box=box)
 
@@ -258,6 +259,7 @@ class Maker:
                 continue
             area = np.maximum(np.prod(layer.boxes[:, 2:] - layer.boxes[:, :2], axis=1), 1e-3)
             seen = _inside(layer.boxes, layer.rect) / area
+            keep = seen > 0.1  # before later layers: where their pictures do not reach, it shows
             for later in layers[number + 1 :]:
                 x1, y1, x2, y2 = (
                     max(layer.rect[0], later.rect[0]),
@@ -272,7 +274,6 @@ class Maker:
                 for k in (0, 1)
             ]
             marks = (inner[0] & inner[1]).sum(axis=1)
-            keep = seen > 0.1
             boxes.append(layer.boxes[keep])
             points.append(layer.points[keep])
             sides = np.sqrt(area)

@@ -1,12 +1,15 @@
 """From faces to cells and back: which cell answers for which face, and what its answer means.
 
 The assignment is SimOTA (YOLOX): a face may take cells of any stride near its centre; it takes as
-many of the cheapest as its ten best overlaps add up to. All faces of a batch are done at once.
+many of the cheapest as its ten best overlaps add up to. The cells that a small face could have taken
+and did not see it nearly as well as those it took, so they are asked for nothing. All faces of a batch
+are done at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +22,9 @@ REACH = 2
 
 SMALL, LARGE = (0.0, 1.0, 1.5), (9.0, 12.0, 1e9)
 """At each stride, sides of faces it may answer for, in strides."""
+
+TINY = 28.0
+"""Faces below this side, in pixels, leave their other cells alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,18 @@ class Cells:
     points: Tensor
     centres: Tensor
     strides: Tensor
+
+
+class Pairs(NamedTuple):
+    """`image`, `cell` and `face` of each pair, int64 (p,); no cell has two faces.
+
+    `spare` is the image and the cell, int64 (s,) each, of all that small faces could have taken.
+    """
+
+    image: Tensor
+    cell: Tensor
+    face: Tensor
+    spare: tuple[Tensor, Tensor]
 
 
 def decode(outputs: Outputs) -> Cells:
@@ -80,9 +98,7 @@ def overlap(one: Tensor, other: Tensor, generalized: bool = False) -> Tensor:
 
 
 @torch.no_grad()
-def assign(
-    cells: Cells, size: tuple[int, int], owner: Tensor, boxes: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def assign(cells: Cells, size: tuple[int, int], owner: Tensor, boxes: Tensor) -> Pairs:
     """Pairs of a cell and a face.
 
     Args:
@@ -90,13 +106,10 @@ def assign(
         size: height and width of the images in pixels.
         owner: (g,) int64, the image of each face.
         boxes: (g, 4) float32 pixels, the faces.
-
-    Returns:
-        image, cell and face of each pair, int64 (p,) each; no cell has two faces.
     """
     if not len(owner):
         none = torch.zeros(0, dtype=torch.int64)
-        return none, none, none
+        return Pairs(none, none, none, (none, none))
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     side = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).prod(1).sqrt()
     window = torch.arange(-REACH, REACH + 1)
@@ -120,7 +133,7 @@ def assign(
         cells.scores[image, candidate], torch.ones_like(iou), reduction="none"
     )
     cost = doubt - 3 * torch.log(iou + 1e-6) + 0.3 * far.square().sum(-1) + 1e6 * ~allowed
-    most = iou.topk(10, dim=1).values.sum(1).int().clamp(1, 10)
+    most = iou.topk(10, dim=1).values.sum(1).round().clamp(1, 10)
     order = cost.argsort(dim=1)[:, :10]
     taken = torch.arange(10)[None] < most[:, None]
     taken &= allowed.gather(1, order)
@@ -130,4 +143,5 @@ def assign(
     cheapest = torch.full((int(owner.max() + 1) * len(cells.centres),), float("inf"))
     cheapest.scatter_reduce_(0, place, price, "amin")
     wins = price <= cheapest[place]
-    return owner[face][wins], cell[wins], face[wins]
+    left = allowed & (side < TINY)[:, None]
+    return Pairs(owner[face][wins], cell[wins], face[wins], (image[left], candidate[left]))

@@ -22,6 +22,7 @@ from training.detector.drills import Drills
 from training.detector.graph import export
 from training.detector.labels import FACE
 from training.detector.losses import Batch, losses, total
+from training.detector.repeats import unseen
 from training.detector.scenes import Maker, Scene
 from training.detector.teaching import KINDS, Inner, hints, paired
 from training.muon import Muon, is_matrix
@@ -218,6 +219,7 @@ class Run:
         sizes = np.random.default_rng(self.state.steps)
         last = saved = time.monotonic()
         sums: dict[str, float] = {}
+        summed = 0
         while self.state.seconds < 60 * self.recipe.minutes:
             size, count = SIZES[int(sizes.integers(len(SIZES)))]
             if self.state.seconds < 15 * self.recipe.minutes:
@@ -225,12 +227,13 @@ class Run:
             terms = self.step(batch_of([maker.scene(size) for _ in range(count)]))
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value
+            summed += 1
             now = time.monotonic()
             self.state.seconds += now - last
             last = now
             if self.state.steps % 50 == 0:
-                self._log({name: value / 50 for name, value in sums.items()})
-                sums = {}
+                self._log({name: value / summed for name, value in sums.items()})
+                sums, summed = {}, 0
             if now - saved > save_every:
                 self.save()
                 saved = time.monotonic()
@@ -274,7 +277,7 @@ def train(
     A new run begins with random weights or with those of `start`; one that exists goes on.
     """
     torch.set_num_threads(1)
-    items = [item for item in read_all(scenes) if usable(item)]
+    items = [item for item in unseen(read_all(scenes)) if usable(item)]
     if not any((item.faces.scores >= FACE).any() for item in items):
         raise InputError(f"{scenes}: no pictures with faces to train on")
     run = Run(out, recipe, inner)

@@ -30,7 +30,9 @@ FLAGS = ("-O3", "-march=native", *FAST_MATH, "-shared", "-fPIC")
 @functools.cache
 def _library() -> ctypes.CDLL:
     source = Path(__file__).with_name("kernels.cpp")
-    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line[:5] == "flags"), "")
+    recipe = source.read_bytes() + " ".join(FLAGS).encode() + cpu.encode()  # a home may serve two machines
+    digest = hashlib.sha256(recipe).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pocketface-training"
     library = cache / f"kernels-{digest}.so"
     if not library.is_file():
