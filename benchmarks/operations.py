@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.arm.board import Board, count_instructions
 from benchmarks.shell import one_line
+from pocketface.atomic import check_target
 from pocketface.engines import get
 from pocketface.errors import PocketfaceError
 
@@ -135,9 +136,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=50, help="timed runs of each operation")
     parser.add_argument("--arm", type=Path, help="folder of benchmarks.arm: count on its Cortex-A72")
     a = parser.parse_args(arguments)
-    models = graphs(a.channels, a.cells, a.rectified)
     kind = "rectified" if a.rectified else "PReLU"
     try:
+        check_target(a.out)
+        models = graphs(a.channels, a.cells, a.rectified)
         costs = (
             instructions(models, Board(a.arm.resolve(), "cortex-a72"))
             if a.arm

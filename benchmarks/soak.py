@@ -20,6 +20,7 @@ from PIL import Image
 
 from benchmarks.shell import one_line
 from pocketface import FaceRecognizer, ImageError, NoFaceError
+from pocketface.cli.common import positive
 
 with one_line():
     import psutil
@@ -59,7 +60,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--count", type=positive, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--detector", help="name or file; the default one when not given")
     parser.add_argument("--embedder", help="name or file; the default one when not given")
@@ -80,7 +81,7 @@ def main() -> int:
         if number % max(args.count // 50, 1) == 0:
             resident.append(process.memory_info().rss / 2**20)
             print(f"{number} pictures, {resident[-1]:.0f} MB", file=sys.stderr, flush=True)
-    warm, end = max(resident[: len(resident) // 5]), float(np.mean(resident[-5:]))
+    warm, end = max(resident[: max(1, len(resident) // 5)]), float(np.mean(resident[-5:]))
     print(f"{args.count} pictures in {time.monotonic() - began:.0f} s: {faces} embedded, {failed} without")
     print(f"resident memory: {warm:.0f} MB after a fifth, {end:.0f} MB at the end")
     return 1 if end - warm > ALLOWED_GROWTH else 0

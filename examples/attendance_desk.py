@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from datetime import datetime
 from pathlib import Path
 
 from pocketface import FaceRecognizer
-from pocketface.gallery import Match
+from pocketface.errors import ImageError, PocketfaceError
+from pocketface.gallery import Gallery, Match
 
 
 class Register:
@@ -52,6 +54,28 @@ def greet(match: Match | None, register: Register) -> str:
     return f"good day, {match.person}" if new else f"{match.person} is noted already"
 
 
+def look(gallery: Gallery, photo: str, register: Register) -> None:
+    """Greet everybody on a photo; one that cannot be read keeps nobody else waiting."""
+    try:
+        matches = gallery.identify(photo)
+    except ImageError as error:
+        print(error, file=sys.stderr)
+        return
+    for match in matches:
+        print(f"{photo}: {greet(match, register)}")
+
+
+def watch(gallery: Gallery, camera: int, register: Register) -> None:
+    """Greet everybody who comes before a camera."""
+    from pocketface.video import VideoReader, Watcher
+
+    watcher = Watcher(gallery, every=3)
+    for frame in VideoReader(camera, say=print):
+        seen = watcher.look(frame)
+        for arrival in seen.arrivals if seen else ():
+            print(greet(arrival.match, register))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Note who is here.")
     parser.add_argument("gallery")
@@ -60,18 +84,14 @@ def main() -> None:
     parser.add_argument("--camera", type=int)
     args = parser.parse_args()
     register = Register(args.csv)
-    with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
-        for photo in args.photos:
-            for match in gallery.identify(photo):
-                print(f"{photo}: {greet(match, register)}")
-        if args.camera is not None:
-            from pocketface.video import VideoReader, Watcher
-
-            watcher = Watcher(gallery, every=3)
-            for frame in VideoReader(args.camera, say=print):
-                seen = watcher.look(frame)
-                for arrival in seen.arrivals if seen else ():
-                    print(greet(arrival.match, register))
+    try:
+        with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
+            for photo in args.photos:
+                look(gallery, photo, register)
+            if args.camera is not None:
+                watch(gallery, args.camera, register)
+    except PocketfaceError as error:
+        parser.exit(2, f"attendance_desk: {error}\n")
 
 
 if __name__ == "__main__":

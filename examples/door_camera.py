@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 
 from pocketface import FaceRecognizer
+from pocketface.errors import PocketfaceError
 from pocketface.gallery import Gallery
 from pocketface.video import Arrival, Frame, VideoReader, Watcher
 
@@ -55,10 +56,13 @@ def main() -> None:
     parser.add_argument("--may-enter", nargs="*", default=[], metavar="NAME")
     args = parser.parse_args()
     source = int(args.source) if args.source.isdecimal() else args.source
-    reader = VideoReader(source, say=lambda message: print(message, file=sys.stderr))
-    with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
-        for line in events(gallery, reader, set(args.may_enter)):
-            print(json.dumps(line), flush=True)
+    try:
+        reader = VideoReader(source, say=lambda message: print(message, file=sys.stderr))
+        with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
+            for line in events(gallery, reader, set(args.may_enter)):
+                print(json.dumps(line), flush=True)
+    except PocketfaceError as error:
+        parser.exit(2, f"door_camera: {error}\n")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,11 @@ FORMS = "onnx-fp32,tflite-fp16,tflite-int8w,tflite-int8"
 
 
 def run(checkpoint: Path, faces: Path, out: Path) -> int:
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"{out}: cannot be made a folder ({error.strerror})", file=sys.stderr)
+        return 2
     info = out / "card-info.json"
     info.write_text(json.dumps(INFO), encoding="utf-8")
     arguments = [str(checkpoint), "--out", str(out), "--calibration", str(faces), "--only", FORMS]

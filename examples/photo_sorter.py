@@ -3,7 +3,8 @@
     pocketface enroll people.db --folder family/
     python examples/photo_sorter.py people.db holiday/ sorted/
 
-A photo of two people goes to both; photos without a known face go to `_unknown`, those that cannot be read to
+A photo of two people goes to both; signs of a name that a folder's name cannot have become `%` and their
+number, as in `%2f` for `/`. Photos without a known face go to `_unknown`, those that cannot be read to
 `_unreadable`. Originals are never moved, and sorting again adds only what is new. Brothers, sisters and small
 children do get mixed up: look twice.
 """
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
 
 from pocketface import FaceRecognizer
-from pocketface.cli.common import PICTURES
-from pocketface.errors import ImageError
+from pocketface.cli.common import is_picture
+from pocketface.errors import ImageError, PocketfaceError
 from pocketface.gallery import Gallery
 
 
@@ -28,19 +30,24 @@ def folders_of(gallery: Gallery, photo: Path) -> set[str]:
         matches = gallery.identify(photo)
     except ImageError:
         return {"_unreadable"}
-    return {match.person for match in matches if match is not None} or {"_unknown"}
+    return {folder_name(match.person) for match in matches if match is not None} or {"_unknown"}
+
+
+def folder_name(person: str) -> str:
+    """A folder of this person alone: never one above or elsewhere, nor one of the sorter's own."""
+    return re.sub(r'^[._]|\.$|[%/\\:*?"<>|]', lambda sign: f"%{ord(sign[0]):02x}", person)
 
 
 def sort(gallery: Gallery, source: Path, target: Path) -> Counter[str]:
     """Copy each photo to its folders; how many each has of them. `target` itself is not searched."""
     counts: Counter[str] = Counter()
     taken: set[Path] = set()
-    photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PICTURES)
+    photos = sorted(path for path in source.rglob("*") if is_picture(path))
     for photo in photos:
         if photo.parent.resolve().is_relative_to(target.resolve()):
             continue
         for name in folders_of(gallery, photo):
-            folder = target / name.replace("/", "_")
+            folder = target / name
             folder.mkdir(parents=True, exist_ok=True)
             copy = folder / photo.name
             number = 1
@@ -63,9 +70,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.source.resolve().is_relative_to(args.target.resolve()):
         parser.error(f"{args.target}: the photos lie in it; name a folder for the copies alone")
-    with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
-        for name, count in sorted(sort(gallery, args.source, args.target).items()):
-            print(f"{name}: {count}")
+    if not args.source.is_dir():
+        parser.error(f"{args.source}: no such folder; name the one that holds the photos")
+    try:
+        with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
+            for name, count in sorted(sort(gallery, args.source, args.target).items()):
+                print(f"{name}: {count}")
+    except PocketfaceError as error:
+        parser.exit(2, f"photo_sorter: {error}\n")
 
 
 if __name__ == "__main__":

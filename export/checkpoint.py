@@ -33,15 +33,11 @@ def load(path: Path, genotype: Genotype = POCKETNET) -> PocketNet | RectifiedPoc
             message names the first entry that does not fit.
     """
     state = _read(path)
-    try:
-        width = state["stem.0.weight"].shape[0]
-        first = state["tail.0.weight"]
-        last = [key for key in state if key.startswith("tail.") and key.endswith(".running_mean")][-1]
-    except (KeyError, IndexError) as error:
-        what = error.args[0] if isinstance(error, KeyError) else "tail.*.running_mean"
-        raise ModelError(f"{path}: no PocketNet checkpoint, entry {what!r} is missing") from error
+    means = [key for key in state if key.startswith("tail.") and key.endswith(".running_mean")]
+    channels = _entry(path, state, "stem.0.weight").shape[0] // 4
+    first = _entry(path, state, "tail.0.weight")
+    embedding = _entry(path, state, means[-1] if means else "tail.*.running_mean").shape[0]
     cells = 1 + max((int(m[1]) for m in map(_CELL.match, state) if m), default=-1)
-    channels, embedding = width // 4, state[last].shape[0]
     if cells < 3 or channels < 1 or channels > 256 or cells > 64 or embedding > 4096:
         raise ModelError(
             f"{path}: no PocketNet checkpoint: {cells} cells, {channels} channels, embedding {embedding}"
@@ -72,7 +68,34 @@ def _read(path: Path) -> dict[str, Tensor]:
     for key, value in document.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ModelError(f"{path}: entry {key!r} is {type(value).__name__}, expected a tensor")
-    return {key.removeprefix("module."): value for key, value in document.items()}
+        if kind := _unusual(value):
+            raise ModelError(f"{path}: entry {key!r} is a {kind} tensor, expected dense real numbers")
+    # The graphs are made from float32, in whatever precision the weights were saved.
+    return {
+        key.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for key, value in document.items()
+    }
+
+
+def _unusual(tensor: Tensor) -> str:
+    """What keeps a tensor from being read as plain numbers, "" where nothing does."""
+    kinds = {
+        "quantized": tensor.is_quantized,
+        "meta": tensor.is_meta,
+        "complex": tensor.is_complex(),
+        "nested": tensor.is_nested,
+        "sparse": tensor.layout != torch.strided,
+    }
+    return next((kind for kind, present in kinds.items() if present), "")
+
+
+def _entry(path: Path, state: dict[str, Tensor], key: str) -> Tensor:
+    """An entry that tells the size of the network by its first axis."""
+    if key not in state:
+        raise ModelError(f"{path}: no PocketNet checkpoint, entry {key!r} is missing")
+    if state[key].ndim == 0:
+        raise ModelError(f"{path}: no PocketNet checkpoint, entry {key!r} is a single number")
+    return state[key]
 
 
 def _compare(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
@@ -83,7 +106,12 @@ def _compare(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) 
             raise ModelError(
                 f"{path}: entry {key!r} has shape {tuple(found[key].shape)}, expected {tuple(tensor.shape)}"
             )
-        if not torch.isfinite(found[key].float()).all():
+        if not tensor.is_floating_point():
+            continue  # a batch norm's counter, which half precision cannot hold and no graph has
+        if not found[key].is_floating_point():
+            kind = str(found[key].dtype).removeprefix("torch.")
+            raise ModelError(f"{path}: entry {key!r} is of {kind}, expected floating point numbers")
+        if not torch.isfinite(found[key]).all():
             raise ModelError(f"{path}: entry {key!r} has values that are not finite")
     for key in found:
         if key not in expected:

@@ -44,6 +44,19 @@ class Contract:
     default: bool = False
 
 
+_FIELDS: dict[str, tuple[type, str]] = {
+    "license": (dict, "an object"),
+    "source": (str, "text"),
+    "task": (str, "text"),
+    "kind": (str, "text"),
+    "data": (str, "text"),
+    "thresholds": (list, "a list of objects"),
+    "fastest_on": (dict, "an object with a list for each form"),
+    "default": (bool, "true or false"),
+}
+"""What the JSON file of a card may hold."""
+
+
 def read_contract(info: Path | None, figures: Path) -> Contract:
     """The contract of a network.
 
@@ -53,13 +66,18 @@ def read_contract(info: Path | None, figures: Path) -> Contract:
         figures: JSON that the training left beside the weights, if it did: held-out operating points.
 
     Raises:
-        InputError: a file is missing, no JSON, or holds something unknown.
+        InputError: a file is missing, no JSON, or holds something unknown or of another type.
     """
     given = {} if info is None else _object(info)
-    known = {"license", "source", "task", "kind", "data", "thresholds", "fastest_on", "default"}
-    for key in given:
-        if key not in known:
-            raise InputError(f"{info}: unknown field {key!r}; known are {', '.join(sorted(known))}")
+    for key, value in given.items():
+        if key not in _FIELDS:
+            raise InputError(f"{info}: unknown field {key!r}; known are {', '.join(sorted(_FIELDS))}")
+        kind, words = _FIELDS[key]
+        if not isinstance(value, kind):
+            raise InputError(f"{info}: {key!r} must be {words}, not {json.dumps(value)[:60]}")
+    for form, processors in given.get("fastest_on", {}).items():
+        if not isinstance(processors, list) or not all(isinstance(p, str) for p in processors):
+            raise InputError(f"{info}: 'fastest_on' of {form!r} must be a list of processors' names")
     values: dict[str, Any] = dict(given)
     try:
         if "license" in values:

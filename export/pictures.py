@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from pocketface import golden
 from pocketface.errors import InputError
@@ -77,7 +77,9 @@ def _pictures(source: Path, count: int) -> Iterator[tuple[str, Image.Image]]:
     for name, data in _entries(source):
         try:
             picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-        except (UnidentifiedImageError, OSError) as error:
+        except Image.DecompressionBombError as error:
+            raise InputError(f"{source}: {name} has too many pixels; make it smaller") from error
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow's, of damaged files
             raise InputError(f"{source}: {name} is no picture") from error
         yield name, picture
         found += 1
@@ -96,10 +98,13 @@ def _entries(source: Path) -> Iterator[tuple[str, bytes]]:
             for tar in sorted(source.glob("*.tar")):
                 yield from _entries(tar)
     elif source.is_file() and tarfile.is_tarfile(source):
-        with tarfile.open(source) as tar_file:
-            for member in tar_file:
-                file = tar_file.extractfile(member)
-                if file is not None and member.name.lower().endswith(_SUFFIXES):
-                    yield member.name, file.read()
+        try:
+            with tarfile.open(source) as tar_file:
+                for member in tar_file:
+                    file = tar_file.extractfile(member)
+                    if file is not None and member.name.lower().endswith(_SUFFIXES):
+                        yield member.name, file.read()
+        except (tarfile.TarError, EOFError) as error:
+            raise InputError(f"{source}: a damaged tar ({error}); get it again") from error
     else:
         raise InputError(f"{source}: expected a folder of pictures or a tar of them")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from export.contract import Contract
 from export.forms import FORMS, Form, Job, to_inputs
 from export.heldout import operating_points
-from export.lfw import lfw_accuracy
+from export.lfw import Lfw, lfw_accuracy, read_lfw
 from export.source import Source, read_source
 from export.verify import Parity, Runner, fastest_of, latencies, parity, runner
 from pocketface import golden, tuning
@@ -101,15 +101,17 @@ def export(request: Request) -> list[Result]:
 
     Raises:
         ModelError: the checkpoint is missing, damaged or fits no network, or a graph cannot be built.
-        InputError: int8 was asked for without pictures, or `out` is no folder.
+        InputError: int8 was asked for without pictures, `out` is no folder, or LFW is not whole.
     """
     try:
         request.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{request.out}: cannot be made a folder ({error.strerror})") from error
+    lfw = read_lfw(request.lfw) if request.lfw is not None and request.contract.task == "embed" else None
     plain = request.out / f"{request.name}.plain.onnx"
     source = read_source(request.checkpoint, plain, request.genotype)
     truth = source.reference(to_inputs(request.pictures, request.contract))
+    _write_card(_card(request, source, plain, None, replace(request.contract, default=False)), plain, plain)
     job = Job(source.plain, request.contract, request.size, request.calibration, request.ranges)
     built = []
     for name in request.forms:
@@ -121,12 +123,16 @@ def export(request: Request) -> list[Result]:
     times = latencies([plain_run, *(b.run for b in built)], request.pictures, _ROUNDS)
     for item, milliseconds in zip(built, times[1:], strict=True):
         item.milliseconds = milliseconds
-    _write_card(_card(request, source, plain, None, replace(request.contract, default=False)), plain)
-    return [_finish(request, source, item, built, times[0]) for item in built]
+    return [_finish(request, source, item, built, times[0], lfw) for item in built]
 
 
 def _finish(
-    request: Request, source: Source, item: _Built, built: Sequence[_Built], plain_ms: float
+    request: Request,
+    source: Source,
+    item: _Built,
+    built: Sequence[_Built],
+    plain_ms: float,
+    lfw: Lfw | None,
 ) -> Result:
     path = request.out / item.form.file(request.name)
     relative = plain_ms / item.milliseconds
@@ -160,8 +166,6 @@ def _finish(
     ):
         fastest.insert(0, machine)
     # By default one form is chosen by the registry; the network as a whole is what is recommended.
-    with replacing(path) as temporary:
-        temporary.write_bytes(item.graph)
     accuracy = Accuracy(
         f"{len(request.pictures)} pictures",
         "cosine to the source network's output, the worst output",
@@ -169,23 +173,25 @@ def _finish(
         round(item.parity.mean, 6),
         "python -m export check DIR",
     )
-    card = _card(request, source, path, item, contract)
-    card = replace(
-        card,
-        accuracy=(*card.accuracy, accuracy),
-        speed=Speed(tuple(fastest), round(relative, 2)),
-    )
-    if card.task == "embed":
-        card = replace(card, golden=golden.measure(Model(card, path)))
-    if request.lfw is not None and card.task == "embed":
-        card = replace(card, accuracy=(lfw_accuracy(Model(card, path), request.lfw), *card.accuracy))
-    _write_card(card, path)
+    with replacing(path) as temporary:  # the graph and its card appear together, after all measuring
+        temporary.write_bytes(item.graph)
+        card = _card(request, source, path, item, contract)
+        card = replace(
+            card,
+            accuracy=(*card.accuracy, accuracy),
+            speed=Speed(tuple(fastest), round(relative, 2)),
+        )
+        if card.task == "embed":
+            card = replace(card, golden=golden.measure(Model(card, temporary)))
+        if lfw is not None:
+            card = replace(card, accuracy=(lfw_accuracy(Model(card, temporary), lfw), *card.accuracy))
+        _write_card(card, path, temporary)
     return Result(item.name, path, len(item.graph), item.parity, item.milliseconds, relative, note)
 
 
 def _card(request: Request, source: Source, path: Path, item: _Built | None, contract: Contract) -> ModelCard:
-    """The card of a written graph; `item` None for the ordinary export."""
-    graph = path.read_bytes()
+    """The card of a graph at `path`; `item` None for the ordinary export."""
+    graph = path.read_bytes() if item is None else item.graph
     tflite = item is not None and item.form.format == "tflite"
     integer = tflite and item is not None and item.form.precision == "int8"
     detect = contract.task == "detect"
@@ -234,10 +240,11 @@ def _card_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _write_card(card: ModelCard, path: Path) -> None:
+def _write_card(card: ModelCard, path: Path, graph: Path) -> None:
+    """Write the card of the graph at `path`, which lies at `graph` for now."""
     text = card.to_json()
     ModelCard.from_json(text, str(path))  # what the runtime would refuse is refused here
-    if card.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
+    if card.sha256 != hashlib.sha256(graph.read_bytes()).hexdigest():
         raise ModelError(f"{path}: changed while its card was written")
     with replacing(_card_path(path)) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.accuracy.crops import CropSource, default_folder
 from benchmarks.shell import one_line
 from pocketface import registry
+from pocketface.cli.common import positive
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
 from pocketface.errors import PocketfaceError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from benchmarks.accuracy.metrics import Scores
     from benchmarks.accuracy.protocols.pairs import Pairs
+    from pocketface.registry import Model
 
 _PAIRS: dict[str, Callable[[Path, bool], Pairs]] = {
     "lfw": lambda root, aligned: lfw.load(root, aligned=aligned),
@@ -69,13 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--aligned", action="store_true", help="the pictures are 112x112 ArcFace crops")
         command.add_argument("--mirror", action="store_true", help="add the mirrored crop's embedding")
         command.add_argument("--threads", type=int, default=1)
-        command.add_argument("--jobs", type=int, default=1, help="processes that share the pictures")
-        command.add_argument("--limit", type=int, help="only so many pairs: a look, no figure to quote")
-        command.add_argument("--replicates", type=int, default=200, help="of the bootstrap")
+        command.add_argument("--jobs", type=positive, default=1, help="processes that share the pictures")
+        command.add_argument("--replicates", type=count, default=200, help="of the bootstrap; 0: none")
         command.add_argument("--cache", type=Path, default=default_folder(), help="%(default)s")
         command.add_argument("-o", "--output", type=Path, help="folder for the JSON, the table and the plots")
         if name in _TEMPLATES:
             command.add_argument("--weighting", choices=["none", "norm", "score", "both"], default="both")
+        else:  # pairs of templates need all of a template's pictures
+            command.add_argument("--limit", type=positive, help="so many pairs: a look, no figure to quote")
     command = commands.add_parser("megaface")
     for whose in ("probe", "distractor"):
         command.add_argument(f"{whose}_list", type=Path, help="JSON list of the development kit")
@@ -85,13 +88,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def count(text: str) -> int:
+    """An argument that is an integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
 def _run(args: argparse.Namespace) -> int:
     templates = ijb.load(args.root, _TEMPLATES[args.protocol]) if args.protocol in _TEMPLATES else None
+    limit: int | None = None
     if templates is not None:
         pairs = ijb.as_pictures(templates)
     else:
+        limit = args.limit
         pairs = _PAIRS[args.protocol](args.root, args.aligned)
-        pairs = pairs if args.limit is None else pairs.first(args.limit)
+        pairs = pairs if limit is None else pairs.first(limit)
     detector = None
     if not (args.aligned or pairs.aligned):
         chosen = registry.find(args.detector, task="detect") if args.detector else registry.default("detect")
@@ -103,7 +116,7 @@ def _run(args: argparse.Namespace) -> int:
     entries: list[dict[str, Any]] = []
     vectors: list[embeddings.Embeddings] = []
     curves: dict[str, Scores] = {}
-    for model in models:
+    for model, name in zip(models, _names(models), strict=True):
         made = embeddings.embed(
             source, Embedder(model, threads=args.threads), mirror=args.mirror, jobs=args.jobs
         )
@@ -112,13 +125,14 @@ def _run(args: argparse.Namespace) -> int:
         else:
             pooled = ijb.pool(templates, made.vectors, made.norms, made.found, weighting=args.weighting)
             scores = ijb.score(templates, *pooled)
-        entry = report.model_entry(model.card, metrics.summarise(scores, replicates=args.replicates), made)
+        summary = metrics.summarise(scores, replicates=args.replicates, what=str(args.root))
+        entry = report.model_entry(model.card, summary, made)
         entry["card_thresholds"] = report.card_thresholds(entry, pairs.name)
         if templates is None:
             _add_groups(entry, pairs, scores)
         entries.append(entry)
         vectors.append(made)
-        curves[model.card.file] = scores
+        curves[name] = scores
     report.compare_precisions(entries, vectors)
 
     way = "aligned crops" if detector is None else f"end to end, detector {detector.card.name}"
@@ -141,7 +155,7 @@ def _run(args: argparse.Namespace) -> int:
                 "protocol": pairs.name,
                 "way": way,
                 "mirror": args.mirror,
-                "limited": args.limit is not None,
+                "limited": limit is not None,
                 "detector": None if detector is None else detector.card.id,
                 "machine": report.machine(),
                 "command": made_by,
@@ -153,6 +167,12 @@ def _run(args: argparse.Namespace) -> int:
         (args.output / f"{stem}.md").write_text(f"{text}\n{note}", encoding="utf-8")
         plots.draw(curves, title, args.output, stem)
     return 0
+
+
+def _names(models: list[Model]) -> list[str]:
+    """What the plots call each graph: its file's name, or its path where others share the name."""
+    files = [model.card.file for model in models]
+    return [model.card.file if files.count(model.card.file) == 1 else str(model.path) for model in models]
 
 
 def _add_groups(entry: dict[str, Any], pairs: Pairs, scores: Scores) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pocketface.types import Face
 
 BLOCK = 256
+# What turns a picture into a crop: reading, the views that the detector sees, the choice of the face.
+_CODE = ("images", "views", "detect", "decoders", "recognizer", "align", "network")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class CropSource:
     def key(self) -> str:
         """Names these crops: pictures, detector and the code that makes crops."""
         found_by = "aligned" if self.detector is None else self.detector.card.sha256[:16]
-        return f"{self.digest}-{found_by}-{code_digest('images', 'detect', 'decoders', 'align', 'network')}"
+        return f"{self.digest}-{found_by}-{code_digest(*_CODE)}"
 
     @property
     def blocks(self) -> int:
@@ -71,9 +74,8 @@ class CropSource:
         """
         pictures = self.pictures[number * self.size : (number + 1) * self.size]
         file = None if self.folder is None else self.folder / "crops" / self.key / f"{number:05d}.npz"
-        if file is not None and file.is_file():
-            with np.load(file) as stored:
-                return stored["crops"], stored["found"]
+        if (kept := stored(file)) is not None:
+            return kept["crops"], kept["found"]
         results = [self._crop(picture) for picture in pictures]
         blank = np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8)
         crops = np.stack([blank if crop is None else crop for crop in results])
@@ -123,6 +125,17 @@ def save(file: Path, **arrays: NDArray[Any]) -> None:
     with part.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
     part.replace(file)
+
+
+def stored(file: Path | None) -> dict[str, NDArray[Any]] | None:
+    """What `save` wrote; None where there is nothing or the file is damaged, so that it is made anew."""
+    if file is None:
+        return None
+    try:
+        with file.open("rb") as stream, np.load(stream) as arrays:
+            return dict(arrays)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def default_folder() -> Path:

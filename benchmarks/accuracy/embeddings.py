@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.accuracy.crops import code_digest, save
+from benchmarks.accuracy.crops import code_digest, save, stored
 from benchmarks.accuracy.metrics import Scores
 
 if TYPE_CHECKING:
@@ -55,9 +55,8 @@ class _Task:
     def block(self, number: int) -> dict[str, NDArray[Any]]:
         """`vectors`, `norms` and `found` of one block, from the cache where they are there."""
         file = None if self.folder is None else self.folder / f"{number:05d}.npz"
-        if file is not None and file.is_file():
-            with np.load(file) as stored:
-                return dict(stored)
+        if (kept := stored(file)) is not None:
+            return kept
         crops, found = self.source.block(number)
         vectors = np.zeros((len(crops), self.embedder.dim), np.float32)
         norms = np.zeros(len(crops), np.float32)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse, stats
 
+from pocketface.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -279,11 +281,31 @@ def operating_points(
     return points
 
 
-def summarise(scores: Scores, fmrs: tuple[float, ...] = FMRS, *, replicates: int = 200) -> Summary:
-    """Everything the report shows for one set of scores."""
+def summarise(
+    scores: Scores, fmrs: tuple[float, ...] = FMRS, *, replicates: int = 200, what: str = "the pairs"
+) -> Summary:
+    """Everything the report shows for one set of scores.
+
+    Args:
+        scores: of all pairs.
+        fmrs: the false match rates.
+        replicates: of the bootstrap; 0 for no intervals.
+        what: names the pairs in errors, such as their folder.
+
+    Raises:
+        InputError: there are no genuine or no impostor pairs, or no faces to choose a threshold on.
+    """
     genuine, impostor = scores.genuine, scores.impostor
     if len(genuine) == 0 or len(impostor) == 0:
-        raise ValueError("a protocol needs genuine and impostor pairs")
+        raise InputError(
+            f"{what}: {len(genuine)} genuine and {len(impostor)} impostor pairs; both are needed"
+        )
+    with_faces = ~np.isneginf(scores.score)
+    if not with_faces.any():
+        raise InputError(f"{what}: no pair has a face in both pictures; are these photos of faces?")
+    folds = np.zeros(0, np.int64) if scores.fold is None else np.unique(scores.fold)
+    if any(not with_faces[scores.fold != k].any() for k in folds):
+        raise InputError(f"{what}: only one of {len(folds)} folds has pairs with faces; two are needed")
     accuracies, thresholds = ten_fold(scores) if scores.fold is not None else ([], [])
     return Summary(
         genuine_pairs=len(genuine),

@@ -28,7 +28,8 @@ from benchmarks.arm.board import (
     make,
 )
 from benchmarks.shell import one_line
-from pocketface import registry
+from pocketface import images, registry
+from pocketface.atomic import check_target
 from pocketface.errors import PocketfaceError
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    for photo in args.photos:
+        images.load(photo)  # what cannot be read is said before minutes of building
+    if args.output is not None:
+        check_target(args.output)
     models = [registry.find(m, task="embed") for m in args.model or ()]
     if not models:
         usual = registry.default("embed").card.name

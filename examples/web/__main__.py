@@ -19,6 +19,8 @@ def main() -> int:
     parser.add_argument("--embedder", metavar="MODEL", help="name or path of another embedder")
     parser.add_argument("--out", type=Path, help="write the files into this folder instead of serving them")
     args = parser.parse_args()
+    if not 0 <= args.port <= 65535:
+        parser.error(f"--port {args.port}: a port is a number from 0 to 65535")
     try:
         site = Site.build(detector=args.detector, embedder=args.embedder)
         if args.out is not None:

@@ -16,6 +16,7 @@ from benchmarks.accuracy.crops import CropSource
 from benchmarks.accuracy.protocols import heldout
 from benchmarks.accuracy.protocols import lfw as lfw_protocol
 from benchmarks.accuracy.protocols.pairs import PairList, Picture
+from pocketface import images, registry
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
 from pocketface.errors import InputError
@@ -90,6 +91,69 @@ def test_an_interrupted_run_goes_on_from_the_cache(tmp_path, crops, tiny):
     assert json.loads((tmp_path / "out" / "lfw.json").read_text())["models"][0] == first
     run(tmp_path, crops, tiny(name="other"))  # another graph starts from the same crops
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 3
+
+
+def test_a_damaged_block_of_the_cache_is_made_anew(tmp_path, crops, tiny):
+    run(tmp_path, crops, tiny())
+    first = json.loads((tmp_path / "out" / "lfw.json").read_text())["models"][0]
+    for cut in (0, 300):  # empty, and a zip without its end
+        for block in (tmp_path / "cache").rglob("*.npz"):
+            block.write_bytes(block.read_bytes()[:cut])
+        assert run(tmp_path, crops, tiny()) == 0
+        assert json.loads((tmp_path / "out" / "lfw.json").read_text())["models"][0] == first
+
+
+@pytest.mark.parametrize("module", ["views", "recognizer", "detect"])
+def test_changed_code_makes_new_crops(tmp_path, module, monkeypatch):
+    package = tmp_path / "pocketface"
+    shutil.copytree(Path(images.__file__).parent, package, ignore=shutil.ignore_patterns("models"))
+    monkeypatch.setattr(images, "__file__", str(package / "images.py"))
+    before = CropSource([], "digest", None, None).key
+    with (package / f"{module}.py").open("a") as file:
+        file.write("# changed\n")
+    assert CropSource([], "digest", None, None).key != before
+
+
+def test_photos_without_any_face(tmp_path, models, tiny, capsys):
+    root = tmp_path / "lfw"
+    for person in ("Ann", "Cy"):
+        (root / person).mkdir(parents=True)
+        for number in (1, 2):
+            Image.new("RGB", (250, 250)).save(root / person / f"{person}_{number:04d}.jpg")
+    rows = ["Ann\t1\t2", "Ann\t1\tCy\t1"]
+    (root / "pairs.txt").write_text("\n".join(["2\t1", *rows, *rows]))
+    cache = ["--cache", str(tmp_path / "cache")]
+    assert main(["lfw", str(root), "-m", str(tiny().path), "-d", str(models[0].path), *cache]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {root}: no pair has a face in both pictures" in error
+
+
+def test_graphs_of_one_file_name_are_both_in_the_plots(tmp_path, crops, tiny):
+    ours = tiny()
+    other = tmp_path / "other"
+    shutil.copytree(ours.path.parent, other)
+    heights = []
+    for models in ([ours], [ours, registry.from_file(other / ours.path.name)]):
+        assert run(tmp_path, crops, *models) == 0
+        with Image.open(tmp_path / "out" / "lfw-scores.png") as image:
+            heights.append(image.height)
+    assert heights[1] > 1.5 * heights[0]  # a panel each
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["lfw", "x", "--jobs", "0"],
+        ["lfw", "x", "--replicates", "-1"],
+        ["lfw", "x", "--limit", "0"],
+        ["ijb-c", "x", "--limit", "100"],  # pairs of templates would need all their pictures
+    ],
+)
+def test_options_that_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert arguments[2] in capsys.readouterr().err
 
 
 def test_several_processes_give_the_same_embeddings(tmp_path, crops, tiny):
@@ -201,6 +265,28 @@ def test_a_missing_package_is_one_line(module, package):
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "'.[benchmarks]'" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def _command(module, *arguments):
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_a_short_soak_measures_and_none_is_refused():
+    done = _command("soak", "--count", "3")
+    assert done.returncode in (0, 1), done.stderr  # caches still fill
+    assert "3 pictures in" in done.stdout
+    refused = _command("soak", "--count", "0")
+    assert refused.returncode == 2
+    assert "--count: 0 is not positive" in refused.stderr
+
+
+def test_operations_say_before_measuring_that_they_cannot_write(tmp_path):
+    done = _command("operations", "--out", tmp_path / "none" / "x.json")
+    assert done.returncode == 2
+    assert "make it first" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
 
 

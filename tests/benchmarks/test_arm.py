@@ -29,6 +29,13 @@ def test_missing_tools_are_named(tmp_path, monkeypatch):
         board.make(tmp_path / "board", tmp_path / "x.whl")
 
 
+def test_photos_are_looked_at_before_anything_is_built(tmp_path, photos, capsys):
+    pair = [str(photos / "eileen-collins.jpg"), str(tmp_path / "none.jpg")]
+    assert main([*pair, "--folder", str(tmp_path / "board")]) == 2
+    assert f"{tmp_path / 'none.jpg'}: " in capsys.readouterr().err
+    assert not (tmp_path / "board").exists()
+
+
 def test_a_pi_4_verifies(photos, capsys):
     if "POCKETFACE_ARM" not in os.environ:
         pytest.skip("takes minutes: set POCKETFACE_ARM to a folder for the emulated system")

@@ -46,6 +46,19 @@ def test_lfw_refuses_a_cut_list(tmp_path):
             lfw.load(tmp_path)
 
 
+def test_lfw_refuses_other_rows(tmp_path):
+    for first, row, message in (
+        ("2\t1", "Ann x 2", "pair 1 is not of pairs.txt's form"),
+        ("1\t2", "Ann 1 2", "1 folds; at least two"),
+    ):
+        (tmp_path / "pairs.txt").write_text("\n".join([first, row, *["Ann 1 Cy 1"] * 3]))
+        with pytest.raises(InputError, match=message):
+            lfw.load(tmp_path)
+    (tmp_path / "pairs.txt").write_bytes(b"2\t1\nJos\xe9 1 2\n")
+    with pytest.raises(InputError, match=r"pairs\.txt: not UTF-8"):
+        lfw.load(tmp_path)
+
+
 def test_official_lfw(lfw):
     from benchmarks.accuracy.protocols.lfw import load
 
@@ -80,6 +93,13 @@ def test_cfp(tmp_path, view, second):
     (protocol / "Split" / view / "02" / "diff.txt").write_text("1,9\n")
     with pytest.raises(InputError, match="1,9 is not in the picture lists"):
         cfp.load(tmp_path, view)
+    (protocol / "Split" / view / "02" / "diff.txt").write_text("1;2\n")
+    with pytest.raises(InputError, match=r"diff\.txt: '1;2' is no pair"):
+        cfp.load(tmp_path, view)
+    for row in ("1 frontal/01.jpg", "one ../Data/Images/001/frontal/01.jpg", "1"):
+        (protocol / "Pair_list_F.txt").write_text(row + "\n")
+        with pytest.raises(InputError, match=r"Pair_list_F\.txt: '"):
+            cfp.load(tmp_path, view)
 
 
 @pytest.mark.parametrize("name", ["CALFW", "CPLFW"])
@@ -116,6 +136,20 @@ def test_agedb(tmp_path):
     assert pairs.fold.tolist() == sorted(list(range(10)) * 2)
     assert pairs.pictures[pairs.right[1]].source == tmp_path / "200_JohnWayne_60_m.jpg"
     assert pairs.pictures[pairs.right[1]].person == "JohnWayne"
+
+
+def test_agedb_refuses_other_files(tmp_path):
+    file = tmp_path / "AgeDB_30_protocol.mat"
+    savemat(file, {"splits": np.zeros((2, 2))})
+    whole = file.read_bytes()
+    for data in (b"", whole[:40], whole[: len(whole) // 2], whole):
+        file.write_bytes(data)
+        with pytest.raises(InputError, match=r"protocol\.mat: damaged, or not AgeDB's") as error:
+            agedb.load(tmp_path)
+        assert "\n" not in str(error.value)
+    savemat(file, {"other": np.zeros(3)})
+    with pytest.raises(InputError, match="KeyError"):
+        agedb.load(tmp_path)
 
 
 def pack(jpegs, labels, protocol=4):
@@ -165,12 +199,24 @@ def test_packs_run_no_code(tmp_path, call, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x80", b"hello", pickle.dumps(3), pickle.dumps(([1, 2], [True])), pack([b""], [])]
+    "data",
+    [
+        b"",
+        b"\x80",
+        b"hello",
+        pickle.dumps(3),
+        pickle.dumps(([1, 2], [True])),
+        pack([b""], []),
+        b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.",  # a name of two lines
+        b"\x80\x04\x8e" + b"\xff" * 8,  # bytes of a length that is no length
+        b"\x80\x04\x8e" + (1 << 61).to_bytes(8, "little"),  # and one beyond any memory
+    ],
 )
 def test_damaged_packs(tmp_path, data):
     (tmp_path / "x.bin").write_bytes(data)
-    with pytest.raises(InputError, match=r"x\.bin"):
+    with pytest.raises(InputError, match=r"x\.bin") as error:
         packs.load(tmp_path / "x.bin")
+    assert "\n" not in str(error.value)
 
 
 def test_heldout(shared):
@@ -184,6 +230,18 @@ def test_heldout(shared):
     groups = pairs.groups
     assert list(groups) == ["fiw", "pins", "thai-mps", "us-house"]
     assert groups["pins"].sum() == 1000 * 999 / 2
+
+
+def test_heldout_refuses_other_manifests(tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    for data, message in (
+        (b"key,shard,source,identity\n1,a.tar,own,ann\n", "row 2 has no split"),
+        (b"key,shard,source,identity,split\n1,a.tar\n", "row 2 has no source, identity, split"),
+        (b"key,shard,source,identity,split\n1,a.tar,own,Jos\xe9,heldout\n", "cannot be read as CSV"),
+    ):
+        manifest.write_bytes(data)
+        with pytest.raises(InputError, match=rf"manifest\.csv: {message}"):
+            heldout.load(tmp_path)
 
 
 def ijb_copy(root):
@@ -221,6 +279,24 @@ def test_ijb(tmp_path):
     assert scores.score[0] == pytest.approx(score[0])
     assert np.isneginf(scores.score[1:]).all()  # template 9 has no face
     assert scores.same.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "message"),
+    [
+        ("template_pair_label", "1 2", "has 2 fields, 3 are expected"),
+        ("face_tid_mid", "1.jpg 1", "has 2 fields, 3 are expected"),
+        ("name_5pts_score", "1.jpg 0.5 1.5 0.9", "has 4 fields, 12 are expected"),
+        ("template_pair_label", "1 two 0", "no list of numbers"),
+        ("template_pair_label", f"1 2 {10**30}", "no list of numbers"),
+        ("template_pair_label", "", "the list is empty"),
+    ],
+)
+def test_ijb_refuses_damaged_lists(tmp_path, file, row, message):
+    ijb_copy(tmp_path)
+    (tmp_path / "meta" / f"ijbc_{file}.txt").write_text(row)
+    with pytest.raises(InputError, match=rf"ijbc_{file}\.txt: .*{message}"):
+        ijb.load(tmp_path, "IJB-C")
 
 
 def every_pair(data):
@@ -280,6 +356,16 @@ def test_megaface_in_blocks_gives_the_figures_of_all_pairs(monkeypatch, noise, e
     assert found.auc == whole.auc
     assert (found.eer == whole.eer) == eer_is_kept  # above FMR 0.1 it needs more scores than are kept
     assert np.isnan(found.eer) != eer_is_kept
+
+
+def test_megaface_refuses_ids_of_several_kinds(tmp_path):
+    for ids in (["ann", 1], [["ann"], ["ann"]]):
+        (tmp_path / "probes.json").write_text(json.dumps({"id": ids, "path": ["a", "b"]}))
+        (tmp_path / "others.json").write_text('{"path": ["c"]}')
+        with pytest.raises(InputError, match=r"probes\.json: its ids"):
+            megaface.load(
+                tmp_path / "probes.json", tmp_path, tmp_path / "others.json", tmp_path, suffix=".bin"
+            )
 
 
 def test_megaface_refuses_other_files(tmp_path):

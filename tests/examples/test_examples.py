@@ -98,6 +98,66 @@ def test_photo_sorter_again_into_its_own_source(people, photos, tmp_path, monkey
     assert "the photos lie in it" in capsys.readouterr().err
 
 
+def test_photo_sorter_gives_every_name_a_folder_inside_the_target(
+    environment, photos, tmp_path, monkeypatch, capsys
+):
+    names = ["..", ".", "a/b", "a_b", "_unknown", "a%2fb", "back\\slash"]
+    path, source, target = tmp_path / "people.db", tmp_path / "holiday", tmp_path / "in" / "sorted"
+    source.mkdir()
+    shutil.copy(photos / "eileen-collins-second-take.jpg", source / "a.jpg")
+    made = set()
+    for name in names:
+        with FaceRecognizer().gallery(path) as gallery:
+            gallery.enroll(name, [photos / "eileen-collins.jpg"])
+        run(monkeypatch, capsys, "photo_sorter", path, source, target)
+        with FaceRecognizer().gallery(path) as gallery:
+            gallery.forget(name)
+        found = {file.parent for file in (tmp_path / "in").rglob("*.jpg")} - made
+        assert [folder.parent for folder in found] == [target], name  # a new folder, directly in the target
+        made |= found
+    assert not {target / "_unknown", target / "_unreadable"} & made
+
+
+def refused(monkeypatch, capsys, name, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, capsys, name, *arguments)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_what_is_missing_is_one_line(people, photos, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("cv2")
+    photo, none, table = photos / "grace-hopper.jpg", tmp_path / "none", tmp_path / "attendance.csv"
+    for name, *arguments in (
+        ("attendance_desk", none, table, photo),
+        ("door_camera", none, "visit.mp4"),
+        ("door_camera", people, f"{none}.mp4"),
+        ("photo_sorter", none, photos, tmp_path / "sorted"),
+    ):
+        error = refused(monkeypatch, capsys, name, *arguments)
+        assert error.startswith(f"{name}: ")
+        assert error.count("\n") == 1, error
+    assert "no such folder" in refused(monkeypatch, capsys, "photo_sorter", people, none, tmp_path / "sorted")
+
+
+def test_attendance_desk_goes_on_after_a_damaged_photo(people, photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    table = tmp_path / "attendance.csv"
+    photo = photos / "grace-hopper.jpg"
+    out = run(monkeypatch, capsys, "attendance_desk", people, table, tmp_path / "broken.jpg", photo)
+    assert out == f"{photo}: good day, grace\n"
+
+
+def test_a_port_that_does_not_exist_is_refused(monkeypatch, capsys):
+    from examples.web.__main__ import main as web
+
+    monkeypatch.setattr(sys, "argv", ["web", "--port", "70000"])
+    with pytest.raises(SystemExit) as stopped:
+        web()
+    assert stopped.value.code == 2
+    assert "--port 70000: a port is a number from 0 to 65535" in capsys.readouterr().err
+
+
 @pytest.fixture
 def client(environment):
     pytest.importorskip("slowapi")

@@ -39,6 +39,18 @@ def test_prefix_of_parallel_training_and_wrapped_dict(tmp_path, small_rectified)
     assert type(load(tmp_path / "x.pth")) is RectifiedPocketNet
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_saved_in_another_precision(tmp_path, small, kind):
+    state = {key: value.to(kind) for key, value in small.state_dict().items()}
+    counter = next(key for key in state if key.endswith("num_batches_tracked"))
+    state[counter] = torch.tensor(1e6).to(kind)  # beyond half precision's largest number
+    torch.save(state, tmp_path / "x.pth")
+    network = load(tmp_path / "x.pth")
+    for key, parameter in network.named_parameters():
+        assert torch.equal(parameter, state[key].float()), key
+    assert network(torch.zeros(1, 3, 112, 112)).dtype == torch.float32
+
+
 def _drop(state):
     del state["cells.1.preproc1.net.1.weight"]
 
@@ -59,6 +71,31 @@ def _no_stem(state):
     del state["stem.0.weight"]
 
 
+def _number(state):
+    state["stem.0.weight"] = torch.tensor(1.0)
+
+
+def _sparse(state):
+    state["stem.0.weight"] = state["stem.0.weight"].to_sparse()
+
+
+def _meta(state):
+    state["stem.0.weight"] = state["stem.0.weight"].to("meta")
+
+
+def _complex(state):
+    state["stem.0.weight"] = state["stem.0.weight"].to(torch.complex64)
+
+
+def _integers(state):
+    state["cells.1.preproc1.net.2.weight"] = torch.zeros(8, 16, 1, 1, dtype=torch.int32)
+
+
+def _no_mean(state):
+    for key in [key for key in state if key.startswith("tail.") and key.endswith(".running_mean")]:
+        state[key] = torch.tensor(1.0)
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -67,6 +104,12 @@ def _no_stem(state):
         (_extra, "'head.weight' belongs to no layer"),
         (_not_finite, "'cells.1.preproc1.net.2.weight' has values that are not finite"),
         (_no_stem, "'stem.0.weight' is missing"),
+        (_number, "'stem.0.weight' is a single number"),
+        (_no_mean, r"'tail\.\d+\.running_mean' is a single number"),
+        (_sparse, "'stem.0.weight' is a sparse tensor"),
+        (_meta, "'stem.0.weight' is a meta tensor"),
+        (_complex, "'stem.0.weight' is a complex tensor"),
+        (_integers, "'cells.1.preproc1.net.2.weight' is of int32, expected floating point"),
     ],
 )
 def test_first_mismatch_is_named(tmp_path, small, damage, named):

@@ -22,12 +22,11 @@ from PIL import Image
 from export import release
 from export.__main__ import main
 from export.contract import RECALL, read_contract
-from export.lfw import lfw_accuracy
 from export.verify import fastest_of
 from pocketface import FaceRecognizer
 from pocketface.detect import FaceDetector
 from pocketface.embed import Embedder
-from pocketface.errors import InputError, ModelError
+from pocketface.errors import ModelError
 from pocketface.registry import from_file
 from training.networks import pocketnet
 
@@ -127,8 +126,27 @@ def test_lfw_accuracy_in_the_card(tmp_path, plain_rectified, lfw, monkeypatch):
     assert (row.data, row.metric) == ("LFW", "accuracy")
     assert 0 <= row.value <= 1
     assert "ten folds, end to end, detector facedet@" in row.protocol
-    with pytest.raises(InputError):
-        lfw_accuracy(from_file(tmp_path / "out" / "net.fp32.onnx"), tmp_path)
+    (root / people[0] / f"{people[0]}_0001.jpg").unlink()
+    other = ["--out", str(tmp_path / "other"), "--only", "onnx-fp32", "--lfw", str(root)]
+    assert main([str(plain_rectified), *other]) == 2
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_what_fails_at_the_last_step_leaves_no_graph_without_its_card(
+    tmp_path, plain_rectified, lfw, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root, out = tmp_path / "lfw", tmp_path / "out"
+    for person in ("Ann", "Bea"):
+        (root / person).mkdir(parents=True)
+        for number in range(1, 5):
+            (root / person / f"{person}_{number:04d}.jpg").write_bytes(b"damaged")
+    rows = ["2\t1", "Ann\t1\t2", "Ann\t1\tBea\t1", "Bea\t1\t2", "Ann\t2\tBea\t2"]
+    (root / "pairs.txt").write_text("\n".join(rows))
+    arguments = [str(plain_rectified), "--out", str(out), "--only", "onnx-fp32", "--name", "net"]
+    assert main([*arguments, "--lfw", str(root)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {path.name for path in out.iterdir()} == {"net.plain.onnx", "net.plain.onnx.json"}
 
 
 @pytest.mark.parametrize(("people", "rates"), [(3, []), (14, [0.01])])
@@ -215,8 +233,8 @@ def test_example_of_an_own_checkpoint(tmp_path, small_rectified, pictures):
     root = Path(__file__).resolve().parents[2]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def run(checkpoint):
-        arguments = [str(tmp_path / checkpoint), str(pictures), str(tmp_path / "out")]
+    def run(checkpoint, out="out"):
+        arguments = [str(tmp_path / checkpoint), str(pictures), str(tmp_path / out)]
         return subprocess.run(
             [*command, *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
         )
@@ -231,6 +249,10 @@ def test_example_of_an_own_checkpoint(tmp_path, small_rectified, pictures):
     missing = run("none.pth")
     assert missing.returncode == 2
     assert missing.stderr.startswith("export: ")
+    (tmp_path / "file").touch()
+    taken = run("own.pth", "file")
+    assert taken.returncode == 2
+    assert taken.stderr == f"{tmp_path / 'file'}: cannot be made a folder (File exists)\n"
 
 
 def test_optimize(tmp_path, plain, capsys):
@@ -246,6 +268,29 @@ def test_optimize_takes_detectors_of_any_size(tmp_path):
     graph = Path(__file__).resolve().parents[2] / "models" / "facedet.fp32.onnx"
     assert main(["optimize", str(graph), "-o", str(tmp_path / "fast.onnx")]) == 0
     assert (tmp_path / "fast.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        ("(float[1,3,8,8] x) => (bool[1,3,8,8] y) { z = Relu(x) y = Greater(x, z) }", ""),
+        ("(float[1,3,8,8] x) => (float[0,3,8,8] y) <int64[1] c = {0}> { y = Slice(x, c, c) }", ""),
+        ("() => (float[1] y) <float[1] c = {1}> { y = Relu(c) }", "one input of four axes"),
+        (
+            "(float[1,3,8,8] x) => (float[1,3,8,8] a, float[1,3,8,8] y) "
+            "{ a = Relu(x) z = Sub(x, x) l = Log(z) y = Mul(l, z) }",
+            "differs by nan",
+        ),
+    ],
+    ids=["truth values", "no elements", "no input", "not a number"],
+)
+def test_optimize_of_unusual_graphs(tmp_path, capsys, graph, message):
+    head = '<ir_version: 8, opset_import: ["": 17]> g '
+    onnx.save(onnx.parser.parse_model(head + graph), tmp_path / "x.onnx")
+    status = main(["optimize", str(tmp_path / "x.onnx"), "-o", str(tmp_path / "y.onnx")])
+    assert message in capsys.readouterr().err
+    assert status == (2 if message else 0)
+    assert (tmp_path / "y.onnx").exists() == (not message)
 
 
 def test_nothing_to_release(tmp_path, monkeypatch, capsys):
@@ -275,6 +320,15 @@ def test_errors_are_one_line(tmp_path, plain, small, capsys):
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "odd.json").write_text('{"licence": {}}')
     (tmp_path / "detect.json").write_text('{"task": "detect"}')
+    (tmp_path / "list.json").write_text('{"fastest_on": []}')
+    (tmp_path / "words.json").write_text('{"fastest_on": {"onnx-fp32": "x86-64"}}')
+    Image.new("1", (20000, 10000)).save(tmp_path / "vast.png")
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    for name in ("vast", "noise"):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            tar.add(tmp_path / f"{name}.png", "1.png")
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "noise.tar").read_bytes()[:20000])
     torch.save(small.state_dict(), tmp_path / "net.pth")
     shutil.copy(plain, tmp_path / "net.onnx")
     net, out = str(tmp_path / "net.onnx"), ["--out", str(tmp_path / "out")]
@@ -287,7 +341,11 @@ def test_errors_are_one_line(tmp_path, plain, small, capsys):
         ([net, *out, "--ranges", "best"], "'best' is none of"),
         ([net, *out, "--only", "tflite-int8"], "--calibration"),
         ([net, *out, "--calibration", str(tmp_path / "none")], "expected a folder"),
+        ([net, *out, "--calibration", str(tmp_path / "cut.tar")], "cut.tar: a damaged tar"),
+        ([net, *out, "--calibration", str(tmp_path / "vast.tar")], "1.png has too many pixels"),
         ([net, *out, "--card-info", str(tmp_path / "bad.json")], "cannot be read as JSON"),
+        ([net, *out, "--card-info", str(tmp_path / "list.json")], "'fastest_on' must be an object"),
+        ([net, *out, "--card-info", str(tmp_path / "words.json")], "of 'onnx-fp32' must be a list"),
         ([net, *out, "--card-info", str(tmp_path / "odd.json")], "unknown field 'licence'"),
         ([str(tmp_path / "net.pth"), *out, "--genotype", "nope"], "'nope' is neither a file nor one of"),
         ([net, "--out", str(tmp_path / "bad.json")], "bad.json: cannot be made a folder"),

@@ -24,17 +24,23 @@ def load(root: Path, *, aligned: bool = False) -> Pairs:
     Args:
         root: folder with the pictures (or `images/`) and one `.mat` file whose name has "30" in it.
         aligned: the pictures are 112x112 crops on the ArcFace template.
+
+    Raises:
+        InputError: there is no such file, or not of this form.
     """
     files = sorted(root.glob("*30*.mat"))
     if len(files) != 1:
         raise InputError(f"{root}: expected one .mat file with the 30-year splits, found {len(files)}")
     folder = root / "images" if (root / "images").is_dir() else root
     pairs = PairList()
-    for fold, cell in enumerate(loadmat(files[0])["splits"].ravel()):
-        split = cell.item() if cell.dtype.names else cell.ravel()[0]
-        names, labels = split[0], split[1]
-        for a, b, label in zip(names[0], names[1], np.ravel(labels), strict=True):
-            pairs.add(_picture(folder, a), _picture(folder, b), same=int(label) == 1, fold=fold)
+    try:
+        for fold, cell in enumerate(loadmat(files[0])["splits"].ravel()):
+            split = cell.item() if cell.dtype.names else cell.ravel()[0]
+            names, labels = split[0], split[1]
+            for a, b, label in zip(names[0], names[1], np.ravel(labels), strict=True):
+                pairs.add(_picture(folder, a), _picture(folder, b), same=int(label) == 1, fold=fold)
+    except Exception as error:  # SciPy's errors have no common base, and each level may be something else
+        raise InputError(f"{files[0]}: damaged, or not AgeDB's 30-year splits ({error!r})") from None
     return pairs.build("AgeDB-30", aligned=aligned)
 
 

@@ -30,9 +30,11 @@ def load(root: Path, view: Literal["FF", "FP"], *, aligned: bool = False) -> Pai
     for fold, folder in enumerate(folds):
         for file, same in (("same.txt", True), ("diff.txt", False)):
             for row in lines_of(folder / file):
-                a, b = row.split(",")
                 try:
-                    pairs.add(first[int(a)], second[int(b)], same=same, fold=fold)
+                    a, b = map(int, row.split(","))
+                    pairs.add(first[a], second[b], same=same, fold=fold)
+                except ValueError:
+                    raise InputError(f"{folder / file}: {row!r} is no pair `number,number`") from None
                 except KeyError:
                     raise InputError(f"{folder / file}: pair {row} is not in the picture lists") from None
     return pairs.build(f"CFP-{view}", aligned=aligned)
@@ -41,8 +43,10 @@ def load(root: Path, view: Literal["FF", "FP"], *, aligned: bool = False) -> Pai
 def _pictures(file: Path) -> dict[int, Picture]:
     pictures = {}
     for row in lines_of(file):
-        number, path = row.split(maxsplit=1)
+        number, path = [*row.split(maxsplit=1), ""][:2]
         where = Path(path)
         # .../Images/<person>/<frontal|profile>/<picture>.jpg
+        if not number.isdecimal() or len(where.parts) < 3:
+            raise InputError(f"{file}: {row!r} is not `number .../person/view/picture`")
         pictures[int(number)] = Picture("/".join(where.parts[-3:]), file.parent / where, where.parts[-3])
     return pictures

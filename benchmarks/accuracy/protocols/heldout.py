@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARGIN = 8
+_COLUMNS = ("key", "shard", "source", "identity", "split")
 
 
 def load(root: Path, split: str = "heldout") -> Pairs:
@@ -35,8 +36,7 @@ def load(root: Path, split: str = "heldout") -> Pairs:
     manifest = root / "manifest.csv"
     if not manifest.is_file():
         raise InputError(f"{manifest} is missing: is this the folder of the face shards?")
-    with manifest.open(encoding="utf-8", newline="") as file:
-        rows = {row["key"]: row for row in csv.DictReader(file) if row["split"] == split}
+    rows = {row["key"]: row for row in _rows(manifest) if row["split"] == split}
     data: dict[str, bytes] = {}
     for shard in sorted({row["shard"] for row in rows.values()}):
         try:
@@ -67,3 +67,16 @@ def load(root: Path, split: str = "heldout") -> Pairs:
     person = np.unique([p.person for p in pictures], return_inverse=True)[1]
     same = person[left] == person[right]
     return Pairs("held-out faces", pictures, left, right, same, None, aligned=True)
+
+
+def _rows(manifest: Path) -> list[dict[str, str]]:
+    """The manifest's lines, each with all of `_COLUMNS`."""
+    try:
+        with manifest.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{manifest}: cannot be read as CSV ({error})") from None
+    for number, row in enumerate(rows, 2):
+        if lacking := [name for name in _COLUMNS if row.get(name) is None]:
+            raise InputError(f"{manifest}: row {number} has no {', '.join(lacking)}")
+    return rows

@@ -9,7 +9,7 @@ Whitelam et al., CVPR workshops 2017; Maze et al., ICB 2018. Layout of the commo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_Number = TypeVar("_Number", np.int64, np.float64)
 Weighting = Literal["none", "norm", "score", "both"]
 
 
@@ -56,36 +57,64 @@ def load(root: Path, name: Literal["IJB-B", "IJB-C"]) -> Templates:
     Args:
         root: folder with `loose_crop/` and `meta/`.
         name: which set.
+
+    Raises:
+        InputError: a list is missing, damaged or empty, or does not fit the others.
     """
     meta, prefix = root / "meta", name.lower().replace("-", "")
-    faces = [row.split() for row in lines_of(meta / f"{prefix}_name_5pts_score.txt")]
-    listed = [row.split() for row in lines_of(meta / f"{prefix}_face_tid_mid.txt")]
-    pairs = np.array([row.split() for row in lines_of(meta / f"{prefix}_template_pair_label.txt")], np.int64)
-    if [face[0] for face in faces] != [row[0] for row in listed]:
+    names, points = _named(meta / f"{prefix}_name_5pts_score.txt", 12, np.float64)
+    listed, numbers = _named(meta / f"{prefix}_face_tid_mid.txt", 3, np.int64)
+    pair_list = meta / f"{prefix}_template_pair_label.txt"
+    pairs = _numbers(pair_list, _rows(pair_list, 3), np.int64)
+    if names != listed:
         raise InputError(f"{meta}: the face list and the template list name different pictures")
-    template = np.array([row[1] for row in listed], np.int64)
+    template, medium = numbers[:, 0], numbers[:, 1]
     unknown = set(np.unique(pairs[:, :2]).tolist()) - set(template.tolist())
     if unknown:
         raise InputError(f"{meta}: {len(unknown)} templates of the pairs have no pictures")
     pictures = tuple(
         Picture(
-            name=face[0],
-            source=root / "loose_crop" / face[0],
-            person=face[0],
-            landmarks=tuple((float(face[i]), float(face[i + 1])) for i in range(1, 11, 2)),
+            name=file,
+            source=root / "loose_crop" / file,
+            person=file,
+            landmarks=tuple((float(face[i]), float(face[i + 1])) for i in range(0, 10, 2)),
         )
-        for face in faces
+        for file, face in zip(names, points, strict=True)
     )
     return Templates(
         name=name,
         pictures=pictures,
-        score=np.array([face[-1] for face in faces], np.float64),
+        score=points[:, -1],
         template=template,
-        medium=np.array([row[2] for row in listed], np.int64),
+        medium=medium,
         left=pairs[:, 0],
         right=pairs[:, 1],
         same=pairs[:, 2] == 1,
     )
+
+
+def _rows(file: Path, fields: int) -> list[list[str]]:
+    """The lines of a list, of so many fields each."""
+    rows = [row.split() for row in lines_of(file)]
+    for row in rows:
+        if len(row) != fields:
+            raise InputError(f"{file}: {' '.join(row)!r} has {len(row)} fields, {fields} are expected")
+    if not rows:
+        raise InputError(f"{file}: the list is empty")
+    return rows
+
+
+def _numbers(file: Path, rows: list[list[str]], kind: type[_Number]) -> NDArray[_Number]:
+    try:
+        return np.array(rows, kind)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{file}: no list of numbers ({error})") from None
+
+
+def _named(file: Path, fields: int, kind: type[_Number]) -> tuple[list[str], NDArray[_Number]]:
+    """The pictures' names, first in each line, and the `(pictures, fields - 1)` numbers after them."""
+    rows = _rows(file, fields)
+    return [row[0] for row in rows], _numbers(file, [row[1:] for row in rows], kind)
 
 
 def as_pictures(data: Templates) -> Pairs:

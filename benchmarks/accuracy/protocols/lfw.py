@@ -28,6 +28,8 @@ def load(root: Path, *, aligned: bool = False) -> Pairs:
         folds, size = (int(field) for field in [*header.split(), "300"][:2])
     except ValueError:
         raise InputError(f"{root / 'pairs.txt'}: its first line {header!r} is no number of folds") from None
+    if folds < 2:
+        raise InputError(f"{root / 'pairs.txt'}: its first line says {folds} folds; at least two are needed")
     if len(rows) != folds * size * 2:
         raise InputError(
             f"{root / 'pairs.txt'}: {len(rows)} pairs, but its first line says {2 * folds * size}"
@@ -39,9 +41,9 @@ def load(root: Path, *, aligned: bool = False) -> Pairs:
 
     for i, row in enumerate(rows):
         match row.split("\t") if "\t" in row else row.split():
-            case [name, a, b]:
+            case [name, a, b] if a.isdecimal() and b.isdecimal():
                 pairs.add(picture(name, a), picture(name, b), same=True, fold=i // (2 * size))
-            case [one, a, other, b]:
+            case [one, a, other, b] if a.isdecimal() and b.isdecimal():
                 pairs.add(picture(one, a), picture(other, b), same=False, fold=i // (2 * size))
             case _:
                 raise InputError(f"{root / 'pairs.txt'}: pair {i + 1} is not of pairs.txt's form: {row!r}")

@@ -83,6 +83,8 @@ def load(
     """
     people, probes = _list(probe_list, "id", "path")
     (distractors,) = _list(distractor_list, "path")
+    if {type(name) for name in people} not in ({str}, {int}):
+        raise InputError(f"{probe_list}: its ids are not all text, or all integers")
     person = np.unique(people, return_inverse=True)[1].astype(np.int64)
     if len(people) != len(probes) or np.bincount(person).max() < 2:
         raise InputError(f"{probe_list}: not one id a path, or no person with two pictures")

@@ -96,8 +96,18 @@ def load(file: Path) -> Pairs:
         pictures = [Picture(f"{i:05d}", _bytes(jpeg), f"{i:05d}") for i, jpeg in enumerate(jpegs)]
         same = [bool(label) for label in labels]
     # A damaged pickle fails in as many ways as there are opcodes.
-    except (pickle.UnpicklingError, EOFError, TypeError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(f"{file}: not an InsightFace .bin pack: {error}") from None
+    except (
+        pickle.UnpicklingError,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as error:
+        why = " ".join(str(error).split()) or type(error).__name__  # it may quote a name of several lines
+        raise InputError(f"{file}: not an InsightFace .bin pack: {why}") from None
     if len(pictures) != 2 * len(same) or not same:
         raise InputError(f"{file}: {len(pictures)} pictures for {len(same)} pairs")
     pairs = PairList()

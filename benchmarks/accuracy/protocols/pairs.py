@@ -152,9 +152,11 @@ class PairList:
 
 
 def lines_of(path: Path) -> Sequence[str]:
-    """Lines of a protocol file without blank ones; says which file is missing."""
+    """Lines of a protocol file without blank ones; says which file is missing or no text."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path} is missing: is this the data set's root folder?") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; get the list of the data set again") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
