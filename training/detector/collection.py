@@ -30,17 +30,13 @@ HELD_OUT = 10
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """A set of whole pictures: which paths of a repository, how many of them, with or without faces.
-
-    What the teacher sees in a set without faces is doubtful, unless nothing of it is a face: `sure`.
-    """
+    """A set of whole pictures: which paths of a repository, how many of them, with or without faces."""
 
     name: str
     origin: str
     pattern: str
     most: int
     faces: bool = True
-    sure: bool = False
 
 
 SETS: tuple[Scenes, ...] = (
@@ -59,9 +55,7 @@ SETS: tuple[Scenes, ...] = (
     ),
     Scenes("grey", "JoakimSoderberg/haarcascade-negatives", r"^images/", 1_000, False),
     Scenes("objects", "taibarehm/CVassimgement", r"^caltech-101/(?!Faces)", 9_000, False),
-    Scenes(
-        "animals", "quoctrung163/keras-cnn-on-cats-and-dogs-dataset", r"^(train|test1)/", 3_500, False, True
-    ),
+    Scenes("animals", "quoctrung163/keras-cnn-on-cats-and-dogs-dataset", r"^(train|test1)/", 3_500, False),
 )
 
 BY_NAME = {scenes.name: scenes for scenes in SETS}
@@ -199,8 +193,6 @@ def collect(
                 continue
             negative = origin.source in BY_NAME and not BY_NAME[origin.source].faces
             faces = teacher.detect(pixels, DOUBT) if negative else label(teacher, pixels)
-            if negative and BY_NAME[origin.source].sure:
-                faces = faces.take(np.zeros(0, np.intp))
             if negative:
                 faces = Faces(faces.boxes, np.clip(faces.scores, DOUBT, FACE - 0.01), faces.points)
             done, jpeg = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
