@@ -10,7 +10,7 @@ from pocketface.errors import InputError  # noqa: E402
 from training.detector.__main__ import main  # noqa: E402
 from training.detector.collection import Item, held_out, read, write  # noqa: E402
 from training.detector.drills import Drills, mine  # noqa: E402
-from training.detector.labels import mirror  # noqa: E402
+from training.detector.labels import FACE, label, mirror  # noqa: E402
 from training.detector.repeats import unseen  # noqa: E402
 from training.detector.scenes import Maker, Scene  # noqa: E402
 from training.detector.train import Recipe, Run, batch_of, load, usable  # noqa: E402
@@ -69,6 +69,26 @@ def test_mirroring_twice_changes_nothing(items):
     np.testing.assert_allclose(again.boxes, faces.boxes, atol=1e-4)
     np.testing.assert_allclose(again.points, faces.points, atol=1e-4)
     assert mirror(faces, 160).points[0, 0, 0] < mirror(faces, 160).points[0, 1, 0]
+
+
+@pytest.mark.parametrize("side", [200, 240, 300])
+@pytest.mark.parametrize("lost", [None, 1])
+def test_a_face_that_one_look_alone_shows_is_doubtful_whatever_the_pictures_size(side, lost):
+    class Teacher:
+        """Sees one large face in every look but one."""
+
+        looks = 0
+
+        def detect_at(self, picture, wanted, margin, score):
+            self.looks += 1
+            box = np.array([[0.3, 0.3, 0.6, 0.6]], np.float32) * side
+            if self.looks == 2:
+                box = np.array([[0.4, 0.3, 0.7, 0.6]], np.float32) * side  # the mirrored look
+            found = Faces(box, np.array([0.9], np.float32), np.zeros((1, 5, 2), np.float32))
+            return found.take(np.zeros(0, np.intp)) if self.looks - 1 == lost or self.looks == 3 else found
+
+    (score,) = label(Teacher(), np.zeros((side, side, 3), np.uint8)).scores
+    assert (score >= FACE) == (lost is None)
 
 
 def test_scenes_move_faces_with_their_pixels(items):

@@ -41,18 +41,19 @@ def label(teacher: YuNet, picture: Picture) -> Faces:
 
     A face that the second scale should have seen too (25 px and more there) and did not is doubted.
     """
-    found, scales = [], []
+    found, scales, views = [], [], []
     longer = max(picture.shape[:2])
-    for side, margin, mirrored in SCALES:
+    for number, (side, margin, mirrored) in enumerate(SCALES):
         side = min(side, max(longer, 200))
         view = np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
         faces = teacher.detect_at(view, side, margin, DOUBT)
         found.append(mirror(faces, picture.shape[1]) if mirrored else faces)
         scales.append(np.full(len(faces), side / longer, np.float32))
+        views.append(np.full(len(faces), number))
     boxes = np.concatenate([faces.boxes for faces in found])
     scores = np.concatenate([faces.scores for faces in found])
     points = np.concatenate([faces.points for faces in found])
-    scale = np.concatenate(scales)
+    scale, seen_by = np.concatenate(scales), np.concatenate(views)
     sides = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
     seen = sides * scale
     weight = scores * np.where(seen > 140, 0.3, np.where(seen < 16, 0.2, 1)).astype(np.float32)
@@ -64,7 +65,7 @@ def label(teacher: YuNet, picture: Picture) -> Faces:
         share = (weight[row] / weight[row].sum()).astype(np.float32)
         score = float(scores[row].max())
         expected = sides[first] * SCALES[1][0] / longer >= 25
-        if expected and len(set(scale[row].tolist())) < 2:
+        if expected and len(set(seen_by[row].tolist())) < 2:
             score = min(score, FACE - 0.01)
         out.append((share @ boxes[row], score, np.einsum("n,nkc->kc", share, points[row])))
     if not out:

@@ -81,10 +81,10 @@ class Maker:
 
     def scene(self, size: int) -> Scene:
         """One scene of `size` x `size` pixels."""
-        canvas = self._ground(size)
+        canvas, ground = self._ground(size)
         kind = self.rng.random()
         if size >= LEAST and self.rng.random() < WHOLE:
-            layers = [self._whole(canvas, size)]
+            ground, layers = [], [self._whole(canvas, size)]
         elif all(self.drills) and self.rng.random() < DRILLED:
             layers = [self._drill(canvas, size)]
         elif kind < 0.10 and self.empty:
@@ -97,7 +97,7 @@ class Maker:
             layers = self._mosaic(canvas, size)
         else:
             layers = self._crowd(canvas, size)
-        scene = self._join(canvas, layers)
+        scene = self._join(canvas, [*ground, *layers])
         return self._judge(replace(scene, image=self._photograph(self._occlude(scene))))
 
     def _judge(self, scene: Scene) -> Scene:
@@ -120,14 +120,14 @@ class Maker:
     def _log(self, low: float, high: float) -> float:
         return float(np.exp(self.rng.uniform(np.log(low), np.log(max(high, low + 1)))))
 
-    def _ground(self, size: int) -> Picture:
+    def _ground(self, size: int) -> tuple[Picture, list[Layer]]:
+        """What lies behind the pictures: a colour, or a picture without faces, whose doubts are doubted."""
         canvas = np.zeros((size, size, 3), np.uint8)
         kind = self.rng.random()
         if kind < 0.25 or not self.empty:
             canvas[:] = self.rng.integers(0, 256, 3) if kind < 0.12 else 0
-        else:
-            self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)
-        return canvas
+            return canvas, []
+        return canvas, [self._place(canvas, self._pick(self.empty), (0, 0, size, size), None)]
 
     def _whole(self, canvas: Picture, size: int) -> Layer:
         """All of a picture in a frame that is black where it does not reach; half show small faces."""
