@@ -22,3 +22,14 @@ def minutes(text: str) -> float:
     if not value > 0:
         raise ArgumentTypeError(f"expected a number above zero, got {text!r}")
     return value
+
+
+def share(text: str) -> float:
+    """A number above zero, one at most."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f"expected a number above zero and at most one, got {text!r}")
+    return value

@@ -213,6 +213,19 @@ def test_loss_falls_and_a_run_goes_on_where_it_stopped(items, tmp_path):
     load(tmp_path / "facedet.pth")
 
 
+def test_a_smaller_rate_moves_the_weights_less(items, tmp_path):
+    torch.set_num_threads(1)
+    scenes = [Maker(items, 0).scene(96) for _ in range(2)]
+    moved = []
+    for rate in (1.0, 0.2):
+        run = Run(tmp_path / str(rate), Recipe(minutes=1000, rate=rate))
+        before = [p.detach().clone() for p in run.network.parameters()]
+        run.step(batch_of(scenes))
+        after = (p.detach() for p in run.network.parameters())
+        moved.append(sum(float((p - q).norm()) for p, q in zip(after, before, strict=True)))
+    assert moved[1] == pytest.approx(0.2 * moved[0], rel=0.01)
+
+
 def test_the_command_trains_and_compares(items, tmp_path, capsys):
     packs = tmp_path / "scenes"
     packs.mkdir()
@@ -253,7 +266,7 @@ def test_pictures_like_a_held_out_one_are_not_trained_on():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["train", "nowhere", "--out", "x"], ["export", "nowhere.pth", "x.onnx"]]
+    "arguments", [["train", "nowhere", "--out", "x", "--rate", "0.5"], ["export", "nowhere.pth", "x.onnx"]]
 )
 def test_bad_input_is_one_line(arguments, capsys):
     assert main(arguments) == 2

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pocketface.errors import InputError, PocketfaceError
-from training.arguments import BF16, count, minutes
+from training.arguments import BF16, count, minutes, share
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 LFW = SHARED / "data/lfw"
@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=minutes, default=60, help="wall-clock budget, earlier parts included"
     )
     train.add_argument("--start", type=Path, help="weights, .pth, that a new run begins with")
+    train.add_argument("--rate", type=share, default=1.0, help="of the full learning rate (default: 1)")
     train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
     train.add_argument("--teacher", type=Path, help="YuNet's graph: judges small faces, shows its maps")
     train.add_argument("--drills", type=Path, help="what `mine` found, to draw more scenes around")
@@ -111,7 +112,7 @@ def _train(options: argparse.Namespace) -> None:
     from training.yunet import YuNet
 
     _present(options.scenes, *filter(None, [options.start, options.teacher, options.drills]))
-    recipe = Recipe(minutes=options.minutes, seed=options.seed, bf16=options.bf16)
+    recipe = Recipe(minutes=options.minutes, rate=options.rate, seed=options.seed, bf16=options.bf16)
     teacher = YuNet(options.teacher) if options.teacher else None
     drills = Drills.read(options.drills) if options.drills else None
     inner = Inner(options.teacher) if options.teacher else None

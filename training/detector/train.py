@@ -38,12 +38,14 @@ SIZES = ((160, 18), (224, 10), (320, 5))
 class Recipe:
     """What a run is made of; `minutes` is the whole budget, resumed parts counted in.
 
-    `hints` weigh what is left of each of the teacher's maps, from the run's start to its end, geometrically.
+    `rate` multiplies both learning rates, below 1 for a run that begins with good weights. `hints` weigh what
+    is left of each of the teacher's maps, from the run's start to its end, geometrically.
     """
 
     minutes: float = 60
     muon: float = 0.015
     adam: float = 2e-3
+    rate: float = 1.0
     average: float = 0.998
     hints: tuple[float, float] = (0.3, 0.03)
     seed: int = 0
@@ -106,7 +108,7 @@ class Run:
             Muon(matrices, lr=recipe.muon, bf16=recipe.bf16),
             torch.optim.AdamW(others, lr=recipe.adam, betas=(0.9, 0.98), weight_decay=1e-4),
         ]
-        self.rates = [recipe.muon, recipe.adam]
+        self.rates = [recipe.rate * recipe.muon, recipe.rate * recipe.adam]
         if (folder / "state.pt").is_file():
             self._restore()
 
