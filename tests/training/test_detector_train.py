@@ -11,7 +11,7 @@ from training.detector.__main__ import main  # noqa: E402
 from training.detector.collection import Item, held_out, read, write  # noqa: E402
 from training.detector.drills import Drills, mine  # noqa: E402
 from training.detector.labels import FACE, label, mirror  # noqa: E402
-from training.detector.repeats import unseen  # noqa: E402
+from training.detector.repeats import alone, unseen  # noqa: E402
 from training.detector.scenes import Maker, Scene  # noqa: E402
 from training.detector.train import Recipe, Run, batch_of, load, usable  # noqa: E402
 from training.networks.detector import Detector  # noqa: E402
@@ -263,6 +263,8 @@ def test_pictures_like_a_held_out_one_are_not_trained_on():
     mirrored = replace(mirrored, jpeg=np.asarray(cv2.imencode(".jpg", flipped)[1], np.uint8))
     items = [replace(shown, name=kept), copy, mirrored, replace(other, name=free[2])]
     assert [item.name for item in unseen(items)] == [free[2]]
+    assert alone(items) == []
+    assert [item.name for item in alone([items[0], items[3]])] == [kept]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--caltech", type=Path, help="bare git directory with the points by hand")
     evaluate.add_argument("--side", type=count, default=320, help="longer side of the pictures, in pixels")
     evaluate.add_argument("--limit", type=int, default=0, help="so many pictures (0: all)")
+    evaluate.add_argument(
+        "--alone", action="store_true", help="without held-out pictures that are like one of the others"
+    )
     evaluate.add_argument("--json", type=Path, help="write the figures here")
     teacher(evaluate)
 
@@ -148,11 +151,13 @@ def _average(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from training.detector.collection import held_out, read_all
     from training.detector.evaluate import compare
+    from training.detector.repeats import alone
     from training.detector.truth import caltech
     from training.yunet import Finder, YuNet
 
     _present(options.graph, options.scenes, options.teacher, *filter(None, [options.caltech]))
-    items = [item for item in read_all(options.scenes) if held_out(item.name)]
+    items = read_all(options.scenes)
+    items = alone(items) if options.alone else [item for item in items if held_out(item.name)]
     items = items[: options.limit or None]
     if not items:
         raise InputError(f"{options.scenes}: no held-out pictures in its packs")

@@ -23,12 +23,24 @@ def _prints(items: Sequence[Item], mirrored: bool = False) -> npt.NDArray[np.uin
     return np.array(found, np.uint64).reshape(-1, 4)
 
 
+def _near(items: Sequence[Item], others: Sequence[Item]) -> npt.NDArray[np.bool_]:
+    """Which of the items show what one of the others shows, mirrored or not."""
+    known = np.concatenate([_prints(others), _prints(others, mirrored=True)])
+    if not len(known):
+        return np.zeros(len(items), bool)
+    apart = [int(np.bitwise_count(known ^ own).sum(axis=1).min()) for own in _prints(items)]
+    return np.array(apart) <= BITS
+
+
 def unseen(items: Sequence[Item]) -> list[Item]:
-    """The items that may be trained on: not held out, and like no held-out one, mirrored or not."""
-    kept = [item for item in items if held_out(item.name)]
+    """The items that may be trained on: not held out, and like no held-out one."""
     rest = [item for item in items if not held_out(item.name)]
-    protected = np.concatenate([_prints(kept), _prints(kept, mirrored=True)])
-    if not len(protected):
-        return rest
-    apart = [int(np.bitwise_count(protected ^ own).sum(axis=1).min()) > BITS for own in _prints(rest)]
-    return [item for item, far in zip(rest, apart, strict=True) if far]
+    near = _near(rest, [item for item in items if held_out(item.name)])
+    return [item for item, copy in zip(rest, near, strict=True) if not copy]
+
+
+def alone(items: Sequence[Item]) -> list[Item]:
+    """The held-out items that are like none of the others, for weights that were trained on those."""
+    kept = [item for item in items if held_out(item.name)]
+    near = _near(kept, [item for item in items if not held_out(item.name)])
+    return [item for item, copy in zip(kept, near, strict=True) if not copy]
