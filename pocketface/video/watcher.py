@@ -95,7 +95,7 @@ class Watcher:
         Args:
             gallery: whom to recognise.
             votes: embeddings that decide about a track.
-            patience: frames without a detection after which a person has left.
+            patience: frames without a detection after which a person has left; two looks at least.
             every: look at each n-th frame only.
         """
         self.gallery = gallery
