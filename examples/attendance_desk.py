@@ -54,15 +54,16 @@ def greet(match: Match | None, register: Register) -> str:
     return f"good day, {match.person}" if new else f"{match.person} is noted already"
 
 
-def look(gallery: Gallery, photo: str, register: Register) -> None:
-    """Greet everybody on a photo; one that cannot be read keeps nobody else waiting."""
+def look(gallery: Gallery, photo: str, register: Register) -> bool:
+    """Greet everybody on a photo; False where it cannot be read, which keeps nobody else waiting."""
     try:
         matches = gallery.identify(photo)
     except ImageError as error:
         print(error, file=sys.stderr)
-        return
+        return False
     for match in matches:
         print(f"{photo}: {greet(match, register)}")
+    return True
 
 
 def watch(gallery: Gallery, camera: int, register: Register) -> None:
@@ -86,12 +87,13 @@ def main() -> None:
     register = Register(args.csv)
     try:
         with FaceRecognizer().gallery(args.gallery, create=False) as gallery:
-            for photo in args.photos:
-                look(gallery, photo, register)
+            read = [look(gallery, photo, register) for photo in args.photos]
             if args.camera is not None:
                 watch(gallery, args.camera, register)
     except PocketfaceError as error:
         parser.exit(2, f"attendance_desk: {error}\n")
+    if not all(read):
+        parser.exit(2)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pocketface.cli.intermixed import let_options_stand_anywhere
 from pocketface.errors import InputError
 
 if TYPE_CHECKING:
-    from pocketface.recognizer import BatchResult, FaceRecognizer
+    from pocketface.recognizer import BatchResult, FaceRecognizer, ItemError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     with common.progress("picture") as show:
         result = recognizer.embed_batch(files, progress=show)
     for item in result.errors:
-        common.complain(item.error)
+        common.complain(_reason(item))
     if args.output:
         _write(args.output, files, recognizer, result)
     if args.json:
@@ -54,6 +54,10 @@ def run(args: argparse.Namespace) -> int:
         counts = f"{len(result.faces)} vectors of {len(files)} pictures, {len(result.errors)} failed"
         print(f"{args.output}: {counts}")
     return ERROR if result.errors else 0
+
+
+def _reason(item: ItemError) -> str:
+    return common.no_picture(item.source) if Path(item.source).is_dir() else str(item.error)
 
 
 def _write(path: str, files: list[str], recognizer: FaceRecognizer, result: BatchResult) -> None:
@@ -88,5 +92,5 @@ def _document(files: list[str], recognizer: FaceRecognizer, result: BatchResult)
             }
             for index, face, embedding in zip(result.indices, result.faces, result.embeddings, strict=True)
         ],
-        "errors": [{"path": item.source, "error": str(item.error)} for item in result.errors],
+        "errors": [{"path": item.source, "error": _reason(item)} for item in result.errors],
     }

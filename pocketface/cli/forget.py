@@ -15,9 +15,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "forget",
         help="remove a person from a gallery",
         description="Remove a person from a gallery and overwrite what was stored of the person. "
-        "No model is needed: the gallery may be of any, and the options on models change nothing.",
+        "No model is needed: the gallery may be of any.",
     )
-    galleries.add_options(parser, decides=False)
+    galleries.add_store_options(parser)
     parser.add_argument("person", nargs="+", help="names")
     let_options_stand_anywhere(parser)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pocketface.recognizer import FaceRecognizer
 
 
-def add_options(parser: argparse.ArgumentParser, *, decides: bool) -> None:
-    """Add the gallery, its key, and the recogniser's options; with `decides`, the error rate too."""
+def add_store_options(parser: argparse.ArgumentParser) -> None:
+    """Add the gallery and its key."""
     parser.add_argument("gallery", help="a file such as people.db, postgresql://... or qdrant://...")
     key = parser.add_mutually_exclusive_group()
     key.add_argument(
@@ -32,6 +32,11 @@ def add_options(parser: argparse.ArgumentParser, *, decides: bool) -> None:
         action="store_true",
         help="ask for the passphrase of an encrypted gallery, or take $POCKETFACE_PASSPHRASE",
     )
+
+
+def add_options(parser: argparse.ArgumentParser, *, decides: bool) -> None:
+    """Add the gallery, its key, and the recogniser's options; with `decides`, the error rate too."""
+    add_store_options(parser)
     if decides:
         limit = parser.add_mutually_exclusive_group()
         limit.add_argument(

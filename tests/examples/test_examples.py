@@ -144,8 +144,10 @@ def test_attendance_desk_goes_on_after_a_damaged_photo(people, photos, tmp_path,
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     table = tmp_path / "attendance.csv"
     photo = photos / "grace-hopper.jpg"
-    out = run(monkeypatch, capsys, "attendance_desk", people, table, tmp_path / "broken.jpg", photo)
-    assert out == f"{photo}: good day, grace\n"
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, capsys, "attendance_desk", people, table, tmp_path / "broken.jpg", photo)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().out == f"{photo}: good day, grace\n"
 
 
 def test_a_port_that_does_not_exist_is_refused(monkeypatch, capsys):

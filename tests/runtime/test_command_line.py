@@ -178,7 +178,9 @@ def test_a_folder_without_pictures_stops_nothing(models, alone, photos, tmp_path
     assert output.err.splitlines()[-1].startswith(said)
 
     assert cli.main(["embed", *asked, "-o", str(tmp_path / "v.npz"), *models]) == 2
-    assert "1 vectors of 2 pictures, 1 failed" in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert "1 vectors of 2 pictures, 1 failed" in output.out
+    assert output.err.startswith(said)
     assert cli.main(["detect", str(tmp_path / "new"), *alone]) == 0
 
 
