@@ -226,11 +226,12 @@ def test_a_smaller_rate_moves_the_weights_less(items, tmp_path):
     assert moved[1] == pytest.approx(0.2 * moved[0], rel=0.01)
 
 
-def test_the_command_trains_and_compares(items, tmp_path, capsys):
+@pytest.mark.parametrize("beside", [[], ["--workers", "2"]])
+def test_the_command_trains_and_compares(beside, items, tmp_path, capsys):
     packs = tmp_path / "scenes"
     packs.mkdir()
     write(packs / "pack-000.npz", items)
-    assert main(["train", str(packs), "--out", str(tmp_path / "run"), "--minutes", "0.01"]) == 0
+    assert main(["train", str(packs), "--out", str(tmp_path / "run"), "--minutes", "0.01", *beside]) == 0
     with (tmp_path / "run" / "run.json").open() as file:
         assert '"steps"' in file.read()
     assert (tmp_path / "run" / "facedet.onnx").stat().st_size > 200_000

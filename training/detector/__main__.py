@@ -61,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, help="of weights and scenes")
     train.add_argument("--teacher", type=Path, help="YuNet's graph: judges small faces, shows its maps")
     train.add_argument("--drills", type=Path, help="what `mine` found, to draw more scenes around")
+    train.add_argument(
+        "--workers", type=count, default=0, help="processes that make scenes beside the step (default: none)"
+    )
     train.add_argument("--bf16", action="store_true", help=BF16)
 
     mine = verbs.add_parser("mine", help="find what a detector gets wrong on the training pictures")
@@ -119,7 +122,7 @@ def _train(options: argparse.Namespace) -> None:
     teacher = YuNet(options.teacher) if options.teacher else None
     drills = Drills.read(options.drills) if options.drills else None
     inner = Inner(options.teacher) if options.teacher else None
-    state = train(options.scenes, options.out, recipe, teacher, inner, options.start, drills)
+    state = train(options.scenes, options.out, recipe, teacher, inner, options.start, drills, options.workers)
     print(f"{state.steps} steps, {state.scenes} scenes, {state.seconds / 60:.1f} minutes: {options.out}")
 
 

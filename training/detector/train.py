@@ -7,12 +7,12 @@ import csv
 import json
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pocketface.errors import InputError
 from training import kernels
@@ -23,15 +23,13 @@ from training.detector.graph import export
 from training.detector.labels import FACE
 from training.detector.losses import Batch, losses, total
 from training.detector.repeats import unseen
-from training.detector.scenes import Maker, Scene
+from training.detector.scenes import Maker
+from training.detector.supply import Supply, batch_of, loader
 from training.detector.teaching import KINDS, Inner, hints, paired
 from training.muon import Muon, is_matrix
 from training.networks.detector import STRIDES, Block, Detector
 from training.resume import cut, read_state, restoring
 from training.yunet import YuNet
-
-SIZES = ((160, 18), (224, 10), (320, 5))
-"""Side of a batch's scenes in pixels, and how many: about equal work; half as many in its first quarter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +57,6 @@ class State:
     steps: int = 0
     scenes: int = 0
     seconds: float = 0.0
-
-
-def batch_of(scenes: list[Scene]) -> Batch:
-    """Scenes of one size as tensors."""
-    images = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2)
-    owner = [np.full(len(scene.boxes), i, np.int64) for i, scene in enumerate(scenes)]
-    return Batch(
-        images.float().contiguous(memory_format=torch.channels_last),
-        torch.from_numpy(np.concatenate(owner)),
-        torch.from_numpy(np.concatenate([scene.boxes for scene in scenes])),
-        torch.from_numpy(np.concatenate([scene.points for scene in scenes])),
-        torch.from_numpy(np.concatenate([scene.sure for scene in scenes])),
-        torch.from_numpy(np.concatenate([scene.clear for scene in scenes])),
-    )
 
 
 def usable(item: Item) -> bool:
@@ -134,17 +118,21 @@ class Run:
         Raises InputError where anything else is missing, or the file holds what the detector has not.
         """
         known, own = read_state(weights), self.network.state_dict()
-        for name, block in self.network.named_modules():
-            if not isinstance(block, Block) or not block.sums:
-                continue
+        for name, branch, norm in self._branches():
             if not any(key.startswith(f"{name}.") for key in known):
-                nn.init.zeros_(block.pointwise[1].weight)  # type: ignore[arg-type]
-                known |= {f"{name}.{key}": value for key, value in block.state_dict().items()}
+                nn.init.zeros_(norm.weight)  # type: ignore[arg-type]
+                known |= {f"{name}.{key}": value for key, value in branch.state_dict().items()}
         shapes = [{key: getattr(value, "shape", None) for key, value in s.items()} for s in (known, own)]
         if shapes[0] != shapes[1]:
             raise InputError(f"{weights}: not weights of this detector, whole blocks apart")
         self.network.load_state_dict(known)
         self.average.load_state_dict(self.network.state_dict())
+
+    def _branches(self) -> Iterator[tuple[str, nn.Module, nn.Module]]:
+        """Blocks that add to what enters them, and the norm that silences each."""
+        for name, block in self.network.named_modules():
+            if isinstance(block, Block) and block.sums:
+                yield name, block, block.pointwise[1]
 
     def save(self) -> None:
         """Write everything a later run continues from, and the averaged weights."""
@@ -166,8 +154,8 @@ class Run:
         partial.rename(self.folder / "facedet.pth")
         (self.folder / "run.json").write_text(json.dumps(asdict(self.state) | asdict(self.recipe), indent=1))
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One update; the terms of the loss."""
+    def step(self, batch: Batch, maps: Sequence[Tensor] = ()) -> dict[str, float]:
+        """One update; the terms of the loss. A run with a teacher learns its `maps` of the batch too."""
         done = min(self.state.seconds / (60 * self.recipe.minutes), 1.0)
         factor = 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (self.state.steps + 1) / 100)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
@@ -182,9 +170,8 @@ class Run:
             outputs = self.network.answers(features)
         terms = losses(outputs, batch)
         cost = total(terms)
-        if self.inner and self.hints:
-            maps = self.inner(batch.images)
-            left = torch.stack(self.hints(paired(features), maps))
+        if self.hints:
+            left = torch.stack(self.hints(paired(features), list(maps)))
             start, end = self.recipe.hints
             cost = cost + start * (end / start) ** done * left.sum()
             kinds = left.detach()[1:].reshape(-1, len(STRIDES)).mean(1)
@@ -213,20 +200,20 @@ class Run:
         if self.inner and self.hints:
             self.hints.calibrate(self.inner(batch_of([maker.scene(224) for _ in range(100)]).images))
 
-    def train(self, maker: Maker, save_every: float = 60) -> None:
-        """Run until the budget is spent."""
+    def train(self, maker: Maker, workers: int = 0, save_every: float = 60) -> None:
+        """Run until the budget is spent; `workers` processes make scenes beside the step."""
         cut(self.folder / "curve.csv", "steps", self.state.steps)
         if not self.state.steps:
             self.calibrate(maker)
-        sizes = np.random.default_rng(self.state.steps)
+        small_for = 15 * self.recipe.minutes - self.state.seconds
+        supply = Supply(maker, self.inner, self.recipe.seed + self.state.steps, small_for)
         last = saved = time.monotonic()
         sums: dict[str, float] = {}
         summed = 0
-        while self.state.seconds < 60 * self.recipe.minutes:
-            size, count = SIZES[int(sizes.integers(len(SIZES)))]
-            if self.state.seconds < 15 * self.recipe.minutes:
-                count = max(count // 2, 3)
-            terms = self.step(batch_of([maker.scene(size) for _ in range(count)]))
+        for batch, maps in loader(supply, workers):
+            if self.state.seconds >= 60 * self.recipe.minutes:
+                break
+            terms = self.step(batch, maps)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value
             summed += 1
@@ -273,6 +260,7 @@ def train(
     inner: Inner | None = None,
     start: Path | None = None,
     drills: Drills | None = None,
+    workers: int = 0,
 ) -> State:
     """Train on the packs in `scenes`; weights, graph, curve and state lie in `out`.
 
@@ -285,5 +273,5 @@ def train(
     run = Run(out, recipe, inner)
     if start and not run.state.steps:
         run.start(start)
-    run.train(Maker(items, recipe.seed + run.state.steps, teacher, drills))
+    run.train(Maker(items, recipe.seed + run.state.steps, teacher, drills), workers)
     return run.state
