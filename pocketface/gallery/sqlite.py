@@ -86,16 +86,24 @@ class SqliteStore:
         self._connection = self._connect()
         self._pid = os.getpid()
         self._cipher: Cipher | None = None
-        with self._open() as connection:
-            self.header = self._stored_header(connection)[1]
-        if self.header.encryption is None and secret is not None:
-            raise GalleryError(
-                f"{self.url}: is not encrypted, but a key was given; open it without, or make a new one"
-            )
-        if self.header.encryption is not None:
-            if secret is None:
-                raise GalleryError(f"{self.url}: is encrypted; give its passphrase or key file")
-            self._cipher = secret.open(self.header.encryption, self.url)
+        try:
+            with self._open() as connection:
+                self.header = self._stored_header(connection)[1]
+            self._cipher = self._unlocked(secret)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _unlocked(self, secret: Secret | None) -> Cipher | None:
+        if self.header.encryption is None:
+            if secret is not None:
+                raise GalleryError(
+                    f"{self.url}: is not encrypted, but a key was given; open it without, or make a new one"
+                )
+            return None
+        if secret is None:
+            raise GalleryError(f"{self.url}: is encrypted; give its passphrase or key file")
+        return secret.open(self.header.encryption, self.url)
 
     def _create(self, header: Header) -> None:
         # Made under another name and linked when complete, so that a kill leaves no half-made gallery.

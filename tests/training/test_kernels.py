@@ -184,7 +184,7 @@ def as_near_to_float64_as_autocast(network: Layout, weights: Path) -> None:
     network.load_state_dict(torch.load(weights, "cpu", weights_only=True))
     network.train()
     torch.manual_seed(0)
-    coarse = torch.randn(4, 3, 7, 7)
+    coarse = torch.randn(8, 3, 7, 7)
     x = F.interpolate(coarse, (112, 112), mode="bicubic").contiguous(memory_format=torch.channels_last)
     exact = copy.deepcopy(network).double()
     truth = gradient(exact, exact.stages, x.double())

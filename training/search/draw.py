@@ -9,8 +9,8 @@ import graphviz
 from training.networks.genotypes import Genotype
 
 
-def draw(genotype: Genotype, path: Path, title: str) -> None:
-    """Write a PNG (and nothing else) of both cells."""
+def draw(genotype: Genotype, path: Path, title: str) -> bool:
+    """Write a PNG (and nothing else) of both cells; False where Graphviz's `dot` is not installed."""
     graph = graphviz.Digraph(format="png", graph_attr={"rankdir": "LR", "label": title, "fontname": "sans"})
     graph.attr("node", shape="box", style="rounded,filled", fontname="sans", fontsize="11")
     graph.attr("edge", fontname="sans", fontsize="10")
@@ -25,4 +25,8 @@ def draw(genotype: Genotype, path: Path, title: str) -> None:
                     cell.edge(f"{name}{source}", f"{name}{node + 2}", label=operation)
                 cell.edge(f"{name}{node + 2}", f"{name}out")
             cell.node(f"{name}out", "cell k", fillcolor="#f0e2c0")
-    path.write_bytes(graph.pipe())
+    try:
+        path.write_bytes(graph.pipe())
+    except graphviz.ExecutableNotFound:
+        return False
+    return True

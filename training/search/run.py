@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -254,7 +255,8 @@ def _report(found: Search, out: Path, recent: list[tuple[float, float]], seconds
         writer.writerow(row)
     stem = out / f"genotype-{found.samples:07d}"
     stem.with_suffix(".json").write_text(genotype.to_json(), encoding="utf-8")
-    draw(genotype, stem.with_suffix(".png"), f"after {found.samples} faces")
+    if not draw(genotype, stem.with_suffix(".png"), f"after {found.samples} faces"):
+        print(f"training.search: {stem}.png is not drawn: install Graphviz for its dot", file=sys.stderr)
     (out / "genotype.json").write_text(genotype.to_json(), encoding="utf-8")
     plot(_rows(log), out / "curves.png")
 
