@@ -3,7 +3,7 @@
 python -m examples.export_finetuned my-finetuned.pth FACES out     (in a clone)
 
 FACES is a folder (or tar) of a few hundred faces aligned to the ArcFace template, which int8 needs to
-learn its ranges from. Needs torch, onnx, onnxscript and ai-edge-litert. The checkpoint is a state dict
+learn its ranges from. Needs torch, onnx, onnx-ir and ai-edge-litert. The checkpoint is a state dict
 with the authors' key names; which of the four networks it is, and whether rectified, is recognised.
 The exit status is 1 when a form strays from the checkpoint and is left out, as full int8 of a network
 with PReLU does.

@@ -74,6 +74,7 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Flatten": lambda a, x: x.flatten(a.get("axis", 1)),
     "Gather": lambda a, x, indices: x.index_select(a["axis"], indices.to(x.device)),
     "Gemm": _gemm,
+    "Identity": lambda a, x: x,
     "LeakyRelu": lambda a, x: F.leaky_relu(x, a.get("alpha", 0.01)),
     "MaxPool": _max_pool,
     "Mul": lambda a, x, y: x * y,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,17 +158,18 @@ def export_pocketnet(network: PocketNet, after: Sequence[int], path: Path) -> No
     _zero_vanished(network)
     _quicken(network)
     names = [*(f"cell{i}" for i in after), "map", "embedding"]
-    program = torch.onnx.export(
-        _Exposed(network, after).eval(),
-        (torch.zeros(2, 3, 112, 112),),
-        input_names=["input"],
-        output_names=names,
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    program.save(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(  # by tracing, as in export/plain.py: a ninth of the time, the same graph
+            _Exposed(network, after).eval(),
+            (torch.zeros(1, 3, 112, 112),),
+            str(path),
+            input_names=["input"],
+            output_names=names,
+            dynamic_axes={name: {0: "batch"} for name in ["input", *names]},
+            opset_version=17,
+            dynamo=False,
+        )
 
 
 def expose(source: Path, outputs: Sequence[str], path: Path, view: View | None = None) -> None:

@@ -18,8 +18,6 @@ from training.shards import read_faces
 from training.teachers import OFFICIAL, Teacher, export_pocketnet
 from training.trainer import Trainer
 
-# The exporter warns about a class of PyTorch's own.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 WIDTHS = (64, 128, 256, 512)
 RECIPE = replace(
     RECIPES["pocketnet-s128-r"], name="tiny", minutes=0, samples=80, student_hints=(0,), cell_by_cell=64

@@ -15,9 +15,6 @@ from training.onnx_module import OnnxModule
 from training.session import one_thread
 from training.teachers import OPEN, W600K, build, export_pocketnet
 
-# The exporter warns about a class of PyTorch's own.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-
 
 def compare(graph: Path) -> None:
     x = np.random.default_rng(0).normal(size=(2, 3, 112, 112)).astype(np.float32)

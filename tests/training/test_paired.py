@@ -18,9 +18,6 @@ from training.paired import PairedTeacher, common, pair
 from training.shards import Face, centre, read_faces
 from training.teachers import OFFICIAL, Teacher, export_pocketnet
 
-# The exporter warns about a class of PyTorch's own.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)

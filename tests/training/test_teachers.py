@@ -18,9 +18,6 @@ from training.onnx_module import OnnxModule
 from training.shards import Face, centre, read_faces
 from training.teachers import OFFICIAL, RETAIL, W600K, Teacher, build, export_pocketnet
 
-# The exporter warns about a class of PyTorch's own.
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
-
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
