@@ -13,7 +13,8 @@ from training.detector.drills import Drills, mine  # noqa: E402
 from training.detector.labels import FACE, label, mirror  # noqa: E402
 from training.detector.repeats import alone, unseen  # noqa: E402
 from training.detector.scenes import Maker, Scene  # noqa: E402
-from training.detector.train import Recipe, Run, batch_of, load, usable  # noqa: E402
+from training.detector.supply import Supply, batch_of, loader  # noqa: E402
+from training.detector.train import Recipe, Run, load, usable  # noqa: E402
 from training.networks.detector import Detector  # noqa: E402
 from training.yunet import Faces  # noqa: E402
 
@@ -236,6 +237,12 @@ def test_the_command_trains_and_compares(beside, items, tmp_path, capsys):
         assert '"steps"' in file.read()
     assert (tmp_path / "run" / "facedet.onnx").stat().st_size > 200_000
     assert "steps" in capsys.readouterr().out
+
+
+def test_processes_beside_the_step_draw_scenes_of_their_own(items):
+    batches = zip(loader(Supply(Maker(items, 0), None, 0, 0), 2), range(2), strict=False)
+    first, second = (batch.images for (batch, _), _ in batches)
+    assert not torch.equal(first, second)
 
 
 def test_the_mean_of_weights_is_weights_of_the_detector(tmp_path, capsys):

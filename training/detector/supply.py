@@ -19,7 +19,8 @@ from training.detector.teaching import Inner
 SIZES = ((160, 18), (224, 10), (320, 5))
 """Side of a batch's scenes in pixels, and how many: about equal work; half as many in its first quarter."""
 
-Meal = tuple[Batch, list[Tensor]]
+Taught = tuple[Batch, list[Tensor]]
+"""A batch, and the teacher's maps of it, none without a teacher."""
 
 
 def batch_of(scenes: list[Scene]) -> Batch:
@@ -36,14 +37,14 @@ def batch_of(scenes: list[Scene]) -> Batch:
     )
 
 
-class Supply(IterableDataset[Meal]):
+class Supply(IterableDataset[Taught]):
     """Batches without end, and the maps that `inner` has of them, if there is one."""
 
     def __init__(self, maker: Maker, inner: Inner | None, seed: int, small_for: float) -> None:
         """Batches are half as large for the next `small_for` seconds."""
         self.maker, self.inner, self.seed, self.small_for = maker, inner, seed, small_for
 
-    def __iter__(self) -> Iterator[Meal]:
+    def __iter__(self) -> Iterator[Taught]:
         worker = get_worker_info()
         if worker:  # each of them draws scenes of its own
             self.maker.rng = np.random.default_rng((self.seed, worker.id))
@@ -57,7 +58,7 @@ class Supply(IterableDataset[Meal]):
             yield batch, self.inner(batch.images) if self.inner else []
 
 
-def loader(supply: Supply, workers: int) -> DataLoader[Meal]:
+def loader(supply: Supply, workers: int) -> DataLoader[Taught]:
     """With `workers` processes that make batches ahead; with none each is made when it is asked for.
 
     Raises InputError where processes do not fork: pictures and graphs in memory are not sent to others.
