@@ -144,6 +144,7 @@ def _detection(figures: dict[str, Any], path: Path) -> tuple[Accuracy, ...]:
     """Recall and landmark errors of `training.detector evaluate`, by each yardstick."""
     try:
         side = figures["longer side, pixels"]
+        alone = " --alone" if figures.get("without copies") else ""
         return tuple(
             Accuracy(
                 f"held-out pictures ({yardstick})",
@@ -151,7 +152,7 @@ def _detection(figures: dict[str, Any], path: Path) -> tuple[Accuracy, ...]:
                 "1 false positive per 100 pictures",
                 metric,
                 round(float(ours[key]), 4),
-                "python -m training.detector evaluate GRAPH SCENES --caltech CLONE",
+                f"python -m training.detector evaluate GRAPH SCENES --caltech CLONE{alone}",
             )
             for yardstick, both in figures["figures"].items()
             for ours in (both["ours"],)

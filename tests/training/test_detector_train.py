@@ -181,6 +181,20 @@ def test_blocks_that_weights_do_not_have_begin_as_identities(tmp_path):
     torch.testing.assert_close(run.network.eval().stages[1][4](x), x)
 
 
+def test_a_patch_that_weights_do_not_have_begins_without_effect(tmp_path):
+    torch.manual_seed(1)
+    full = Detector().state_dict()
+    torch.save({name: value for name, value in full.items() if ".patch." not in name}, tmp_path / "old.pth")
+    run = Run(tmp_path / "run", Recipe())
+    run.start(tmp_path / "old.pth")
+    entry = run.network.eval().stages[0][0]
+    x = torch.rand(1, 32, 8, 8)
+    alone = torch.relu(entry.pointwise(entry.depthwise(x)))
+    torch.testing.assert_close(entry(x), alone)
+    torch.nn.init.ones_(entry.patch[1].weight)
+    assert not torch.allclose(entry(x), alone)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -175,6 +175,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if run.is_file():
         report["run"] = json.loads(run.read_text())
     report["longer side, pixels"] = options.side
+    report["without copies"] = options.alone
     report["figures"] = compare(detectors, items, truth, options.side)
     text = json.dumps(report, indent=1)
     print(text)

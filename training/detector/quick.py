@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.kernels import convolve, depthwise, node, pointwise
-from training.networks.detector import Block, Detector, Features, Head, Outputs
+from training.networks.detector import Block, Detector, Entry, Features, Head, Outputs
 
 
 def _block(block: Block, x: Tensor) -> Tensor:
@@ -17,6 +17,10 @@ def _block(block: Block, x: Tensor) -> Tensor:
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
     y = pointwise(convolution, depthwise(block.depthwise, x))
+    if isinstance(block, Entry):
+        dense, beside = block.patch
+        assert isinstance(beside, nn.BatchNorm2d)
+        return node((norm, beside), y, convolve(dense, x))
     return node((norm,), y, x if block.sums else None)
 
 

@@ -27,7 +27,7 @@ from training.detector.scenes import Maker
 from training.detector.supply import Supply, batch_of, loader
 from training.detector.teaching import KINDS, Inner, hints, paired
 from training.muon import Muon, is_matrix
-from training.networks.detector import STRIDES, Block, Detector
+from training.networks.detector import STRIDES, Block, Detector, Entry
 from training.resume import cut, read_state, restoring
 from training.yunet import YuNet
 
@@ -112,7 +112,7 @@ class Run:
                 optimizer.load_state_dict(stored)
 
     def start(self, weights: Path) -> None:
-        """Begin with weights of an earlier run; blocks that it did not have begin as identities.
+        """Begin with weights of an earlier run; blocks and patches that it did not have begin without effect.
 
         A block is relu(x + norm(...)) and what enters it is a ReLU's output, so a zero norm passes it on.
         Raises InputError where anything else is missing, or the file holds what the detector has not.
@@ -129,9 +129,11 @@ class Run:
         self.average.load_state_dict(self.network.state_dict())
 
     def _branches(self) -> Iterator[tuple[str, nn.Module, nn.Module]]:
-        """Blocks that add to what enters them, and the norm that silences each."""
+        """What is added to something else, and the norm that silences it: blocks that sum, patches."""
         for name, block in self.network.named_modules():
-            if isinstance(block, Block) and block.sums:
+            if isinstance(block, Entry):
+                yield f"{name}.patch", block.patch, block.patch[1]
+            elif isinstance(block, Block) and block.sums:
                 yield name, block, block.pointwise[1]
 
     def save(self) -> None:
