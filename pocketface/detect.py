@@ -34,7 +34,7 @@ MIN_FACE = 0.05
 """Smallest face looked for, as a fraction of the picture's height."""
 
 SCORE_THRESHOLDS = {"pocketface": 0.6, "yunet": 0.6, "scrfd": 0.5}
-"""Default by kind; ours: three false positives in 1,479 held-out pictures (training/detector/README.md)."""
+"""Default by kind; ours: four false positives in 1,479 held-out pictures (training/detector/README.md)."""
 
 _NMS_OVERLAP = 0.4
 _MAX_BATCH = 8

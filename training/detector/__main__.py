@@ -28,7 +28,7 @@ TERMS = {
     "teacher": "YuNet-n (MIT / Apache-2.0), pseudo-labels on whole pictures",
     "data": (
         "Trained from random weights on pictures of public research sets (Caltech 10k Web Faces, CelebA,"
-        " UTKFace, All-Age-Faces, face-mask and street pictures found in public repositories), which were"
+        " UTKFace, All-Age-Faces, Caltech 101, face-mask, street and pet pictures found in public repositories), which were"
         " collected for research and are not shipped; see training/detector/README.md"
     ),
 }
