@@ -37,7 +37,11 @@ def mean(paths: Sequence[Path]) -> dict[str, Tensor]:
 
     Raises InputError where one is no file of weights, or of another network than the first.
     """
-    states = [read_state(path) for path in paths]
+    return mean_of([read_state(path) for path in paths], paths)
+
+
+def mean_of(states: Sequence[dict[str, Tensor]], paths: Sequence[Path]) -> dict[str, Tensor]:
+    """As `mean`, of weights that were read from `paths`."""
     for path, state in zip(paths, states, strict=True):
         if not all(isinstance(value, Tensor) for value in state.values()):
             raise InputError(f"{path}: not weights alone; give the .pth that a run leaves, no checkpoint")

@@ -269,6 +269,13 @@ def test_the_mean_of_weights_is_weights_of_the_detector(tmp_path, capsys):
     assert main(["average", a, b, b, "--out", str(out)]) == 0
     first, second = (network.stem[0].weight for network in networks)
     torch.testing.assert_close(load(out).stem[0].weight, (first + 2 * second) / 3)
+    old = {name: value for name, value in networks[0].state_dict().items() if ".patch." not in name}
+    torch.save(old, tmp_path / "old.pth")  # of before there was a patch: as if it had a silent one
+    for order in ([b, str(tmp_path / "old.pth")], [str(tmp_path / "old.pth"), b]):
+        assert main(["average", *order, "--out", str(out)]) == 0
+        ours, theirs = (network.stages[0][0].patch for network in (load(out), networks[1]))
+        torch.testing.assert_close(ours[0].weight, theirs[0].weight)
+        torch.testing.assert_close(ours[1].weight, theirs[1].weight / 2)
     torch.save({"network": {}, "state": {"steps": 3}}, tmp_path / "state.pt")
     for bad in ("c.pth", "state.pt"):
         assert main(["average", a, str(tmp_path / bad), "--out", str(out)]) == 2

@@ -28,8 +28,9 @@ TERMS = {
     "teacher": "YuNet-n (MIT / Apache-2.0), pseudo-labels on whole pictures",
     "data": (
         "Trained from random weights on pictures of public research sets (Caltech 10k Web Faces, CelebA,"
-        " UTKFace, All-Age-Faces, Caltech 101, face-mask, street and pet pictures found in public repositories), which were"
-        " collected for research and are not shipped; see training/detector/README.md"
+        " UTKFace, All-Age-Faces, Caltech 101, face-mask, street and pet pictures found in public"
+        " repositories), which were collected for research and are not shipped; see"
+        " training/detector/README.md"
     ),
 }
 """What a card must say about the weights."""
@@ -71,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     mine.add_argument("scenes", type=Path, help="folder of packs")
     mine.add_argument("drills", type=Path, help="npz file to write")
 
-    average = verbs.add_parser("average", help="the mean of weights that went on from the same ones")
+    average = verbs.add_parser("average", help="the mean of weights that go on from one another")
     average.add_argument("weights", type=Path, nargs="+", help="state dicts, .pth; twice counts twice")
     average.add_argument("--out", type=Path, required=True, help="where the mean goes, .pth")
 
@@ -144,11 +145,16 @@ def _mine(options: argparse.Namespace) -> None:
 def _average(options: argparse.Namespace) -> None:
     import torch
 
-    from training.average import mean
+    from training.average import mean_of
+    from training.detector.train import completed
+    from training.resume import read_state
 
     _present(*options.weights)
+    states = [read_state(path) for path in options.weights]
+    fullest = max(states, key=len)
+    mean = mean_of([completed(state, fullest) for state in states], options.weights)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(mean(options.weights), options.out)
+    torch.save(mean, options.out)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -117,24 +117,13 @@ class Run:
         A block is relu(x + norm(...)) and what enters it is a ReLU's output, so a zero norm passes it on.
         Raises InputError where anything else is missing, or the file holds what the detector has not.
         """
-        known, own = read_state(weights), self.network.state_dict()
-        for name, branch, norm in self._branches():
-            if not any(key.startswith(f"{name}.") for key in known):
-                nn.init.zeros_(norm.weight)  # type: ignore[arg-type]
-                known |= {f"{name}.{key}": value for key, value in branch.state_dict().items()}
+        own = self.network.state_dict()
+        known = completed(read_state(weights), own)
         shapes = [{key: getattr(value, "shape", None) for key, value in s.items()} for s in (known, own)]
         if shapes[0] != shapes[1]:
             raise InputError(f"{weights}: not weights of this detector, whole blocks apart")
         self.network.load_state_dict(known)
         self.average.load_state_dict(self.network.state_dict())
-
-    def _branches(self) -> Iterator[tuple[str, nn.Module, nn.Module]]:
-        """What is added to something else, and the norm that silences it: blocks that sum, patches."""
-        for name, block in self.network.named_modules():
-            if isinstance(block, Entry):
-                yield f"{name}.patch", block.patch, block.patch[1]
-            elif isinstance(block, Block) and block.sums:
-                yield name, block, block.pointwise[1]
 
     def save(self) -> None:
         """Write everything a later run continues from, and the averaged weights."""
@@ -242,6 +231,29 @@ class Run:
                 writer.writeheader()
             writer.writerow(row_text)
         print(" ".join(f"{name} {value}" for name, value in row_text.items()), flush=True)
+
+
+def completed(known: dict[str, Tensor], model: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with the branches of a later `model` that they lack, silenced by a norm of zero.
+
+    A branch is what is added to something else: a block that sums, a patch.
+    """
+    made = dict(known)
+    for name, block in Detector().named_modules():
+        if isinstance(block, Entry):
+            branch, norm = f"{name}.patch.", f"{name}.patch.1."
+        elif isinstance(block, Block) and block.sums:
+            branch, norm = f"{name}.", f"{name}.pointwise.1."
+        else:
+            continue
+        if not any(str(key).startswith(branch) for key in known):
+            silent = (f"{norm}weight", f"{norm}bias")
+            made |= {
+                key: torch.zeros_like(value) if key in silent else value
+                for key, value in model.items()
+                if str(key).startswith(branch)
+            }
+    return made
 
 
 def load(weights: Path) -> Detector:
