@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     from training.batches import Batches
     from training.cell_by_cell import begin
     from training.curves import columns
+    from training.found import cuts
     from training.morphs import photographed
     from training.networks import load_genotype
     from training.own_teacher import OwnTeacher
@@ -122,14 +123,17 @@ def run(arguments: argparse.Namespace) -> None:
         print(evaluate(recipe, out, folders, teacher))
         return
 
-    targets = None
+    where = targets = None
+    if recipe.augmentation.found or recipe.late.found:
+        print(f"{recipe.name}: where the detector finds {len(faces)} faces", flush=True)
+        where = cuts(faces, out.parent, arguments.threads)
     if recipe.stored and teacher:
         print(f"{recipe.name}: what the teacher sees in {len(faces)} faces", flush=True)
-        targets = stored(teacher, faces, out.parent, arguments.threads)
+        targets = stored(teacher, faces, out.parent, arguments.threads, where)
     batches = (
-        Resident(recipe, faces, teacher, targets, torch.device("cuda"), out.parent)
+        Resident(recipe, faces, teacher, targets, torch.device("cuda"), out.parent, where)
         if arguments.device == "cuda"
-        else Batches(recipe, faces, teacher, targets)
+        else Batches(recipe, faces, teacher, targets, where)
     )
     trainer = Trainer(batches, out, arguments.device, arguments.halves, arguments.start, arguments.bf16)
     seconds = 60 * arguments.minutes

@@ -28,8 +28,16 @@ class Geometry:
     mirror: bool = True
 
 
-def crop(face: Image.Image, rng: np.random.Generator, geometry: Geometry = Geometry()) -> Image.Image:
-    """A shifted, turned, scaled, mirrored crop, RGB 112x112, from a face of 128x128."""
+def crop(
+    face: Image.Image,
+    rng: np.random.Generator,
+    geometry: Geometry = Geometry(),
+    cut: NDArray[np.float32] | None = None,
+) -> Image.Image:
+    """A shifted, turned, scaled, mirrored crop, RGB 112x112, from a face of 128x128.
+
+    Its middle is the face's, or that of another `cut` of it, `(2, 3)` as `training.found` gives.
+    """
     angle = math.radians(rng.uniform(-geometry.turn, geometry.turn))
     scale = math.exp(rng.uniform(-geometry.scale, geometry.scale))
     dx, dy = rng.uniform(-geometry.shift, geometry.shift, 2)
@@ -40,6 +48,10 @@ def crop(face: Image.Image, rng: np.random.Generator, geometry: Geometry = Geome
         flip * c, -s, middle + dx - flip * c * half + s * half,
         flip * s, c, middle + dy - flip * s * half - c * half,
     )  # fmt: skip
+    if cut is not None:
+        margin = middle - half
+        inner = np.array([[*matrix[:2], matrix[2] - margin], [*matrix[3:5], matrix[5] - margin], [0, 0, 1]])
+        matrix = tuple((cut @ inner).ravel().tolist())
     return face.transform((CROP, CROP), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
@@ -133,18 +145,29 @@ def harden(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The crop's limits, the change of light for both, how often the student's crop is hardened."""
+    """The crop's limits, the change of light for both, how often the student's crop is hardened.
+
+    `found` is how often a crop begins where the SDK's detector found the face, see `training.found`.
+    """
 
     geometry: Geometry = Geometry()
     light: float = 0.15
     harden: float = 0.0
+    found: float = 0.0
 
 
 def views(
-    face: Image.Image, rng: np.random.Generator, how: Augmentation
+    face: Image.Image,
+    rng: np.random.Generator,
+    how: Augmentation,
+    cut: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """What teacher and student see, uint8 `(112, 112, 3)` RGB each; the teacher's is clean."""
-    clean = crop(face, rng, how.geometry)
+    """What teacher and student see, uint8 `(112, 112, 3)` RGB each; the teacher's is clean.
+
+    `cut` `(2, 3)` is where the SDK's detector found the face, which `how.found` asks for.
+    """
+    as_found = bool(how.found) and rng.random() < how.found
+    clean = crop(face, rng, how.geometry, cut if as_found else None)
     if how.light and rng.random() < 0.5:
         clean = light(clean, rng, how.light)
     hard = harden(clean, rng) if rng.random() < how.harden else clean

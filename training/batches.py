@@ -53,11 +53,15 @@ class Batches:
         faces: Sequence[Face],
         teacher: Teaches | None,
         targets: NDArray[np.float32] | None = None,
+        cuts: NDArray[np.float32] | None = None,
     ) -> None:
-        """`targets` `(faces, d)` stand for the teacher's embeddings of every view."""
+        """`targets` `(faces, d)` stand for the teacher's embeddings of every view.
+
+        `cuts` `(faces, 2, 3)` are where the SDK's detector found the faces.
+        """
         if not faces:
             raise InputError("no faces to train on")
-        self.recipe, self.teacher, self.targets = recipe, teacher, targets
+        self.recipe, self.teacher, self.targets, self.cuts = recipe, teacher, targets, cuts
         self.faces = faces[: recipe.faces] if recipe.faces else faces
         people = sorted({face.identity for face in self.faces if face.identity})
         self.label = {identity: index for index, identity in enumerate(people)}
@@ -84,7 +88,8 @@ class Batches:
         for sample, index in zip(range(first, first + size), indices, strict=True):
             face = self.faces[index]
             rng = np.random.default_rng((self.recipe.seed, 1, sample))
-            teacher_view, student_view = views(face.decode(), rng, how)
+            cut = self.cuts[index] if self.cuts is not None else None
+            teacher_view, student_view = views(face.decode(), rng, how, cut)
             clean.append(teacher_view)
             hard.append(student_view)
             labels.append(self.label.get(face.identity, -1))

@@ -199,9 +199,10 @@ class Resident(Batches):
         targets: NDArray[np.float32] | None,
         device: torch.device,
         kept: Path | None = None,
+        cuts: NDArray[np.float32] | None = None,
     ) -> None:
         """`kept` is a folder for the decoded faces, see `decoded`."""
-        super().__init__(recipe, faces, teacher, targets)
+        super().__init__(recipe, faces, teacher, targets, cuts)
         self.device = device
         self.pixels = torch.from_numpy(decoded(self.faces, kept)).to(device)
         self.labels = torch.tensor([self.label.get(face.identity, -1) for face in self.faces], device=device)
@@ -216,9 +217,13 @@ class Resident(Batches):
         how = self.recipe.late if late else self.recipe.augmentation
         rng = np.random.default_rng((self.recipe.seed, 1, first))
         noise = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
-        at = torch.tensor([self.index(sample) for sample in range(first, first + size)], device=self.device)
+        indices = [self.index(sample) for sample in range(first, first + size)]
+        at = torch.tensor(indices, device=self.device)
         faces = self.pixels[at].permute(0, 3, 1, 2).float()
         clean_cut = matrices(rng, size, how.geometry)
+        if how.found and self.cuts is not None:
+            as_found = np.flatnonzero(rng.random(size) < how.found)
+            clean_cut[as_found] = composed(self.cuts[indices][as_found], clean_cut[as_found])
         clean = cut(faces, torch.from_numpy(clean_cut).to(self.device))
         if how.light:
             lit = torch.from_numpy(np.flatnonzero(rng.random(size) < 0.5)).to(self.device)

@@ -23,6 +23,12 @@ from pocketface.errors import InputError
 SIZE = 128
 """Pixels of a side of a stored face."""
 
+MARGIN = 8
+"""Of which that is around the template's 112x112, on each side."""
+
+CENTRE = np.array([[1, 0, MARGIN], [0, 1, MARGIN]], np.float32)
+"""Where the pixels of a face without its margin lie in it, counted from the first one's corner."""
+
 COLUMNS = {"key", "shard", "source", "identity", "split"}
 """Of a manifest, those that are read."""
 
@@ -94,4 +100,14 @@ def pixels(face: Face) -> NDArray[np.uint8]:
 
 def centre(face: Face) -> NDArray[np.uint8]:
     """The face without its margin: uint8 `(112, 112, 3)`, RGB."""
-    return np.asarray(face.decode().crop((8, 8, 120, 120)))
+    return np.asarray(face.decode().crop((MARGIN, MARGIN, SIZE - MARGIN, SIZE - MARGIN)))
+
+
+def cropped(face: Face, cut: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The face as another `cut` `(2, 3)` of it has it: uint8 `(112, 112, 3)`, RGB; black beyond its edges."""
+    side = SIZE - 2 * MARGIN
+    coefficients = tuple(cut.ravel().tolist())
+    crop = face.decode().transform(
+        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
+    return np.asarray(crop)

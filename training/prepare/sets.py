@@ -34,6 +34,11 @@ def _pins(path: str) -> str:
     return "pins:" + found[1].strip().replace(" ", "_") if found else ""
 
 
+def _named(name: str) -> Callable[[str], str]:
+    """Who is in a path: the set's name and the folder that the picture lies in."""
+    return lambda path: f"{name}:{path.split('/')[-2].strip().replace(' ', '_')}"
+
+
 SETS: tuple[KnownSet, ...] = (
     KnownSet("fiw", "Vol0kin/relatives-siamese-net", r"^data/(train/F|test/)", identity=_fiw),
     KnownSet("fiw2", "hachecom/recognizing-faces-in-the-wild", r"^data/(train/F|test/)", identity=_fiw),
@@ -44,6 +49,22 @@ SETS: tuple[KnownSet, ...] = (
     KnownSet("celeba-wild", "matush97/faceRecognition", r"^Celeb/"),
     KnownSet("celeba-small", "karthikSingireddy/cs389-hw4", r"^celebA/"),
     KnownSet("celeba-test", "Trung-Jeager-2019/validation", r"^\d{6}\.jpg$"),
+    KnownSet(
+        "glint",
+        "ElisonSherton/Face-Applications",
+        r"^datasets/celebrity_images/[^/]+/\d+\.png$",
+        identity=_named("glint"),
+    ),
+    KnownSet(
+        "pubfig83", "LucasPieroo/Face-Recognition", r"^train/[^/]+/\d+\.jpg$", identity=_named("pubfig83")
+    ),
+    KnownSet(
+        "bollywood",
+        "risb21-git/Which-Bollywood-Celebrity-Are-You",
+        r"^data/[^/]+/.+\.jpg$",
+        identity=_named("bollywood"),
+    ),
+    KnownSet("ffhq", "jamescalixto/face-memory", r"^faces/\d{5}\.jpg$"),
     KnownSet("caltech-web", "PigeonDan1/face_reco", r"^Caltech_WebFaces/pic", single=False),
     KnownSet("fairface", "sumanvithaeadala/EthnicityDetection", r"^fair_face/(train|val)/"),
     KnownSet("headshots", "Friendlykid/football-headshots", r"/headshots/"),

@@ -46,8 +46,9 @@ RECTIFIED = replace(PRELU, name="rectified-s128", network="rectified")
 def second(first: Recipe) -> Recipe:
     """A part that begins with weights of the first (`--start`): their maps are learnt, so none is a target.
 
-    What the teacher sees is stored, and a sample costs the student's step alone. Batch norms have
-    statistics from the start, so those of the embedding renormalise.
+    What the teacher sees is stored, and a sample costs the student's step alone. Half of the student's
+    views begin where the SDK's detector finds the face. Batch norms have statistics from the start, so
+    those of the embedding renormalise.
     """
     return replace(
         first,
@@ -57,6 +58,8 @@ def second(first: Recipe) -> Recipe:
         student_hints=(),
         losses=Losses(hints=(0.0, 0.0)),
         optimiser=Optimiser(rate=1e-3, muon=0.0065, muon_wide=True),
+        augmentation=replace(first.augmentation, found=0.5),
+        late=replace(first.late, found=0.5),
         batches=((0, 16), (40_000, 32)),
         cell_by_cell=0,
         minutes=80,
