@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from training.augment import HARDSHIPS, Augmentation, Geometry, crop, views
+from training.shards import CENTRE
 
 RNG = np.random.default_rng(0)
 FACE = Image.fromarray(np.kron(RNG.integers(0, 256, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8))
@@ -20,6 +21,27 @@ def test_mirror_is_exact() -> None:
     centre = np.asarray(FACE)[8:120, 8:120]
     seen = {np.asarray(crop(FACE, np.random.default_rng(i), how)).tobytes() for i in range(12)}
     assert seen == {centre.tobytes(), np.ascontiguousarray(centre[:, ::-1]).tobytes()}
+
+
+def test_a_crop_of_another_cut_is_that_cut_and_its_mirror_image() -> None:
+    cut = np.array([[1, 0, 11], [0, 1, 6]], np.float32)
+    moved = np.asarray(FACE)[6:118, 11:123]
+    assert np.array_equal(np.asarray(crop(FACE, RNG, STILL, cut)), moved)
+    how = Geometry(shift=0, turn=0, scale=0, mirror=True)
+    seen = {np.asarray(crop(FACE, np.random.default_rng(i), how, cut)).tobytes() for i in range(12)}
+    assert seen == {moved.tobytes(), np.ascontiguousarray(moved[:, ::-1]).tobytes()}
+    for seed in range(4):
+        plain, same = (crop(FACE, np.random.default_rng(seed), cut=one) for one in (None, CENTRE))
+        difference = np.asarray(plain, np.int16) - np.asarray(same, np.int16)
+        assert abs(difference).max() <= 1
+
+
+def test_a_share_of_the_views_begins_where_the_detector_found_the_face() -> None:
+    cut = np.array([[1, 0, 11], [0, 1, 6]], np.float32)
+    how = Augmentation(STILL, light=0.0, found=0.5)
+    seen = [views(FACE, np.random.default_rng(i), how, cut)[1].tobytes() for i in range(400)]
+    assert 150 < seen.count(np.asarray(FACE)[6:118, 11:123].tobytes()) < 250
+    assert len(set(seen)) == 2
 
 
 def test_teacher_sees_the_clean_crop() -> None:

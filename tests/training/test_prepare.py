@@ -119,6 +119,10 @@ def test_names():
     assert family("fiw2:F0811/MID7") == family("fiw:F0811/MID1") == "fiw:F0811"
     assert person("pins:Tom_Cruise") == person(":Tom Cruise") == "tomcruise"
     assert not known_set("anything").single
+    glint = known_set("glint").identity("datasets/celebrity_images/Hugh Laurie/12.png")
+    assert glint == "glint:Hugh_Laurie"
+    assert person(glint) == person(known_set("pubfig83").identity("train/Hugh Laurie/7.jpg"))
+    assert known_set("bollywood").identity("data/Vidya_Balan/Vidya_Balan.3.jpg") == "bollywood:Vidya_Balan"
 
 
 def test_decode_refuses_what_is_no_picture():

@@ -18,7 +18,7 @@ from training.networks import PocketNet
 from training.paired import pair
 from training.recipes import RECIPES
 from training.resident import HARDSHIPS, Resident, composed, cut, decoded, matrices, on_device
-from training.shards import Face, centre, pixels, read_faces
+from training.shards import CENTRE, Face, centre, cropped, pixels, read_faces
 from training.teachers import OFFICIAL, Teacher, export_pocketnet
 from training.trainer import Trainer
 from training.whitening import Whitened
@@ -127,6 +127,19 @@ def test_batches_depend_on_their_first_sample_alone(faces: list[Face]) -> None:
     assert not torch.equal(a.images, two.make(16, 8).images)
     for row, sample in zip(a.embeddings, range(8, 16), strict=True):
         assert torch.equal(row, torch.from_numpy(targets[one.index(sample)]))
+
+
+def test_views_begin_where_the_detector_found_the_faces(faces: list[Face]) -> None:
+    still = Augmentation(Geometry(0, 0, 0, mirror=False), light=0.0, found=1.0)
+    recipe = replace(RECIPES["pocketnet-s128-r-second"], augmentation=still, late_from=1.0)
+    targets = np.random.default_rng(0).normal(size=(len(faces), 128)).astype(np.float32)
+    cuts = np.repeat(CENTRE[None], len(faces), axis=0)
+    cuts[:, 0, 2] += np.arange(len(faces)) % 5 - 2
+    batches = Resident(recipe, faces, None, targets, torch.device("cpu"), cuts=cuts)
+    images = (batches.make(0, 8).images * 127.5 + 127.5).permute(0, 2, 3, 1).numpy()
+    for image, sample in zip(images, range(8), strict=True):
+        index = batches.index(sample)
+        np.testing.assert_allclose(image, cropped(faces[index], cuts[index]), atol=1e-2)
 
 
 def test_decoded_faces_are_kept_and_others_are_not_taken_for_them(faces: list[Face], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from synthetic_faces import write_shards
 
 from training.batches import Batches
 from training.recipes import RECIPES
-from training.shards import Face, centre, read_faces
+from training.shards import CENTRE, Face, centre, cropped, read_faces
 from training.stored import stored
 from training.teachers import TeacherSpec
 from training.trainer import Trainer
@@ -55,6 +55,24 @@ def test_targets_are_the_teachers_unit_embeddings_in_the_faces_order(
     targets = stored(Counting(), faces, tmp_path, threads=2)
     raw = np.concatenate([Counting().embed(centre(face)[None]) for face in faces])
     np.testing.assert_allclose(targets, raw / np.linalg.norm(raw, axis=1, keepdims=True), rtol=1e-6)
+
+
+def test_a_teacher_looks_where_the_detector_found_the_face(faces: list[Face], tmp_path: Path) -> None:
+    cuts = np.repeat(CENTRE[None], len(faces), axis=0)
+    cuts[:, 0, 2] += np.arange(len(faces)) % 5 - 2
+    at_centres = stored(Counting(), faces, tmp_path)
+    targets = stored(Counting(), faces, tmp_path, cuts=cuts)
+    raw = np.concatenate(
+        [Counting().embed(cropped(face, cut)[None]) for face, cut in zip(faces, cuts, strict=True)]
+    )
+    np.testing.assert_allclose(targets, raw / np.linalg.norm(raw, axis=1, keepdims=True), rtol=1e-6)
+    still = (cuts == CENTRE).all(axis=(1, 2))
+    np.testing.assert_array_equal(targets[still], at_centres[still])
+    assert not np.isclose(targets[~still], at_centres[~still]).all(axis=1).any()
+    teacher = Counting()
+    stored(teacher, faces, tmp_path)
+    stored(teacher, faces, tmp_path, cuts=cuts)
+    assert teacher.seen == 0
 
 
 def test_no_face_is_seen_twice_by_a_teacher_and_another_teacher_sees_all(
