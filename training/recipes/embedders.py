@@ -8,6 +8,9 @@ from training.recipes.recipe import Losses, Optimiser, Recipe
 # Pictures near those to come teach more than others.
 NEAR = Augmentation(Geometry(shift=2.5, turn=4, scale=0.05), light=0)
 LATE = replace(NEAR, light=0.05, harden=0.1)
+FOUND = 0.5
+"""Of the views of a part that goes on, those that begin where the SDK's detector finds the face."""
+
 STEADY = Optimiser(muon_wide=True, hold=0.5)
 
 R = Recipe(
@@ -46,9 +49,8 @@ RECTIFIED = replace(PRELU, name="rectified-s128", network="rectified")
 def second(first: Recipe) -> Recipe:
     """A part that begins with weights of the first (`--start`): their maps are learnt, so none is a target.
 
-    What the teacher sees is stored, and a sample costs the student's step alone. Half of the student's
-    views begin where the SDK's detector finds the face. Batch norms have statistics from the start, so
-    those of the embedding renormalise.
+    What the teacher sees is stored, and a sample costs the student's step alone. Batch norms have
+    statistics from the start, so those of the embedding renormalise.
     """
     return replace(
         first,
@@ -58,8 +60,8 @@ def second(first: Recipe) -> Recipe:
         student_hints=(),
         losses=Losses(hints=(0.0, 0.0)),
         optimiser=Optimiser(rate=1e-3, muon=0.0065, muon_wide=True),
-        augmentation=replace(first.augmentation, found=0.5),
-        late=replace(first.late, found=0.5),
+        augmentation=replace(first.augmentation, found=FOUND),
+        late=replace(first.late, found=FOUND),
         batches=((0, 16), (40_000, 32)),
         cell_by_cell=0,
         minutes=80,
@@ -71,8 +73,8 @@ def on_gpu(first: Recipe) -> Recipe:
     return replace(
         first,
         name=f"{first.name}-gpu",
-        augmentation=LATE,
-        late=replace(LATE, harden=0.2),
+        augmentation=replace(LATE, found=FOUND),
+        late=replace(LATE, harden=0.2, found=FOUND),
         batches=((0, 256),),  # one size, for another is compiled again
         cell_by_cell=0,
         minutes=24,
