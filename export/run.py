@@ -149,7 +149,7 @@ def _finish(
         note = f"slower than fp32 on {machine} ({min(floats) / item.milliseconds:.2f}x)"
         contract = replace(contract, source=f"{contract.source}; {note}")
     if request.heldout is not None and contract.task == "embed":
-        known = bool(contract.thresholds) and item.form.precision != "int8"
+        known = bool(contract.thresholds) and item.form.precision == "fp32"
         if not known:
             contract = operating_points(contract, item.run, request.heldout)
             if not contract.thresholds:
