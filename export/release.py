@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--faces", type=Path, required=True, help="aligned faces: shards and manifest.csv")
     parser.add_argument("--scenes", type=Path, required=True, help="pictures for the detector's ranges")
     parser.add_argument("--only", choices=sorted(SHIPPED), help="one network")
-    parser.add_argument("--heldout", action="store_true", help="measure every form on the held-out faces, not fp32 alone")
+    parser.add_argument("--heldout", action="store_true", help="measure every form on the held-out faces")
     parser.add_argument("--lfw", type=Path, help="measure embedders on LFW as well")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="where the graphs go")
     options = parser.parse_args()

@@ -149,12 +149,11 @@ def test_what_fails_at_the_last_step_leaves_no_graph_without_its_card(
     assert {path.name for path in out.iterdir()} == {"net.plain.onnx", "net.plain.onnx.json"}
 
 
-@pytest.mark.parametrize(("people", "rates"), [(3, []), (14, [0.01])])
-def test_few_heldout_faces_support_few_thresholds(tmp_path, plain_rectified, faces, capsys, people, rates):
-    """Two faces a person: 12 impostor pairs, then 364."""
+def write_heldout(folder, faces, people):
+    """Shards of two held-out faces a person."""
     random = np.random.default_rng(0)
     rows = ["key,shard,source,identity,split"]
-    with tarfile.open(tmp_path / "faces.tar", "w") as tar:
+    with tarfile.open(folder / "faces.tar", "w") as tar:
         for index in range(2 * people):
             noise = random.normal(0, 30, faces[0].shape)
             pixels = np.clip(faces[index // 2 % len(faces)] + noise, 0, 255).astype(np.uint8)
@@ -165,13 +164,36 @@ def test_few_heldout_faces_support_few_thresholds(tmp_path, plain_rectified, fac
             stream.seek(0)
             tar.addfile(entry, stream)
             rows.append(f"{index},faces.tar,own,p{index // 2},heldout")
-    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize(("people", "rates"), [(3, []), (14, [0.01])])
+def test_few_heldout_faces_support_few_thresholds(tmp_path, plain_rectified, faces, capsys, people, rates):
+    """Two faces a person: 12 impostor pairs, then 364."""
+    write_heldout(tmp_path, faces, people)
     arguments = [str(plain_rectified), "--out", str(tmp_path / "out"), "--only", "onnx-fp32"]
     assert main([*arguments, "--name", "net", "--heldout", str(tmp_path)]) == 0
     card = from_file(tmp_path / "out" / "net.fp32.onnx").card
     assert [threshold.fmr for threshold in card.thresholds] == rates
     said = f"no thresholds: {tmp_path} has too few impostor pairs" in capsys.readouterr().out
     assert said == (not rates)
+
+
+def test_known_thresholds_are_those_of_fp32_alone(tmp_path, small_rectified, pictures, faces):
+    write_heldout(tmp_path, faces, people=14)
+    torch.save(small_rectified.state_dict(), tmp_path / "net.pth")
+    points = [{"fmr": 0.01, "threshold": 0.123, "fmr_upper": 0.02, "tar": 0.75}]
+    figures = {"heldout": {"points": points, "genuine": 10, "impostor": 1000}}
+    (tmp_path / "net.json").write_text(json.dumps(figures))
+    forms = ["--only", "onnx-fp32,tflite-int8w", "--heldout", str(tmp_path)]
+    arguments = [str(tmp_path / "net.pth"), "--out", str(tmp_path / "out"), "--calibration", str(pictures)]
+    assert main([*arguments, *forms]) == 0
+    known, measured = (
+        from_file(tmp_path / "out" / f"net.{file}").card.thresholds for file in ("fp32.onnx", "int8w.tflite")
+    )
+    assert [(t.value, t.impostor_pairs) for t in known] == [(0.123, 1000)]
+    assert [t.impostor_pairs for t in measured] == [364]
+    assert measured[0].value != 0.123
 
 
 def test_check(exported, capsys, tmp_path):
