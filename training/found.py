@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,13 +63,14 @@ def _corners(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def cuts(faces: Sequence[Face], folder: Path, threads: int = 1) -> NDArray[np.float32]:
-    """Float32 `(faces, 2, 3)`: the cut of each photo by the shipped detector, kept in `folder`.
+    """Float32 `(faces, 2, 3)`: the cut of each photo by the SDK's default detector, kept in `folder`.
 
     Blends are cut where they were made.
     """
     model = registry.default("detect")
     kept = folder / f"cuts-{model.id.replace('@', '-')}.npz"
     photos = photographed(faces)
-    rows = once(photos, kept, partial(cut, FaceDetector(model, threads=1)), "cuts", threads)
-    known = {face.token: row for face, row in zip(photos, rows, strict=True)}
+    detector, keys = FaceDetector(model, threads=1), [face.token for face in photos]
+    rows = once(keys, kept, lambda index: cut(detector, photos[index]), "cuts", threads)
+    known = dict(zip(keys, rows, strict=True))
     return np.array([known.get(face.token, CENTRE) for face in faces], np.float32).reshape(-1, 2, 3)

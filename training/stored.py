@@ -37,40 +37,46 @@ def stored(
     With `cuts` `(faces, 2, 3)`, where a detector found the faces, it looks there.
     """
     name = f"{teacher.spec.name}-{hashlib.sha256(teacher.fingerprint).hexdigest()[:12]}"
-    found = {face.token: cut for face, cut in zip(faces, cuts, strict=True)} if cuts is not None else {}
+    keys = [face.token for face in faces]
+    if cuts is not None:  # another detector cuts elsewhere
+        name += "-found"
+        keys = [
+            f"{key}:{hashlib.sha256(cut.tobytes()).hexdigest()[:12]}"
+            for key, cut in zip(keys, cuts, strict=True)
+        ]
 
-    def look(face: Face) -> NDArray[np.float32]:
-        embedding = teacher.embed(cropped(face, found.get(face.token, CENTRE))[None])[0]
+    def look(index: int) -> NDArray[np.float32]:
+        crop = cropped(faces[index], CENTRE if cuts is None else cuts[index])
+        embedding = teacher.embed(crop[None])[0]
         return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
 
-    kept = folder / f"stored-{name}{'-found' if found else ''}.npz"
-    return once(faces, kept, look, "embeddings", threads)
+    return once(keys, folder / f"stored-{name}.npz", look, "embeddings", threads)
 
 
 def once(
-    faces: Sequence[Face],
+    keys: Sequence[str],
     kept: Path,
-    look: Callable[[Face], NDArray[np.float32]],
+    look: Callable[[int], NDArray[np.float32]],
     what: str,
     threads: int = 1,
 ) -> NDArray[np.float32]:
-    """What `look` says of each face, float32 `(faces, ...)`; what the file `kept` holds is not asked again.
+    """What `look` says of each index, float32 `(keys, ...)`; keys that the file `kept` has are not asked again.
 
-    There it is an array named `what`, beside the faces' tokens.
+    There it is an array named `what`, beside the `keys`.
     """
     rows: dict[str, NDArray[np.float32]] = {}
     if kept.is_file():
         with np.load(kept) as archive:
             rows = dict(zip(archive["keys"].tolist(), archive[what], strict=True))
-    todo = [face for face in faces if face.token not in rows]
+    todo = [index for index, key in enumerate(keys) if key not in rows]
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(todo), unit=" faces", disable=None) as bar:
         for start in range(0, len(todo), SAVE_EVERY):
             part = todo[start : start + SAVE_EVERY]
-            for face, row in zip(part, pool.map(look, part), strict=True):
-                rows[face.token] = row
+            for index, row in zip(part, pool.map(look, part), strict=True):
+                rows[keys[index]] = row
                 bar.update()
             temporary = kept.with_suffix(".tmp.npz")
             arrays: dict[str, Any] = {"keys": list(rows), what: np.array(list(rows.values()), np.float32)}
             np.savez(temporary, **arrays)
             os.replace(temporary, kept)
-    return np.array([rows[face.token] for face in faces], np.float32)
+    return np.array([rows[key] for key in keys], np.float32)

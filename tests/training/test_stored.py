@@ -73,6 +73,11 @@ def test_a_teacher_looks_where_the_detector_found_the_face(faces: list[Face], tm
     stored(teacher, faces, tmp_path)
     stored(teacher, faces, tmp_path, cuts=cuts)
     assert teacher.seen == 0
+    moved = cuts.copy()
+    moved[3, 1, 2] += 1
+    again = stored(teacher, faces, tmp_path, cuts=moved)
+    assert teacher.seen == 1
+    assert np.flatnonzero((again != targets).any(axis=1)).tolist() == [3]
 
 
 def test_no_face_is_seen_twice_by_a_teacher_and_another_teacher_sees_all(
