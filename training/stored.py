@@ -60,7 +60,7 @@ def once(
     what: str,
     threads: int = 1,
 ) -> NDArray[np.float32]:
-    """What `look` says of each index, float32 `(keys, ...)`; keys that the file `kept` has are not asked again.
+    """What `look` says of each index, float32 `(keys, ...)`, save for keys that the file `kept` has.
 
     There it is an array named `what`, beside the `keys`.
     """
