@@ -60,9 +60,9 @@ def once(
     what: str,
     threads: int = 1,
 ) -> NDArray[np.float32]:
-    """What `look` says of each index, float32 `(keys, ...)`, save for keys that the file `kept` has.
+    """What `look` says of each index, float32 `(keys, ...)`, asked once for each key.
 
-    There it is an array named `what`, beside the `keys`.
+    The file `kept` has the answers, as an array named `what`, beside the `keys`.
     """
     rows: dict[str, NDArray[np.float32]] = {}
     if kept.is_file():
