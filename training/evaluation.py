@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pocketface.calibrate import upper_bound
 from pocketface.decide import MIN_EXPECTED_ERRORS
-from training.shards import Face, centre
+from training.shards import CENTRE, Face, cropped
 
 FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -38,10 +38,14 @@ class Verification:
     impostor: int
 
 
-def embed_faces(faces: Sequence[Face], embed: Embed, batch: int = 32) -> NDArray[np.float32]:
-    """Float32 `(n, d)`, unit norm, of the faces' centres."""
+def embed_faces(
+    faces: Sequence[Face], embed: Embed, batch: int = 32, cuts: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Float32 `(n, d)`, unit norm, of the faces' centres, or of other `cuts` `(n, 2, 3)` of them."""
+    if cuts is None:
+        cuts = np.repeat(CENTRE[None], len(faces), axis=0)
     parts = [
-        embed(np.stack([centre(face) for face in faces[start : start + batch]]))
+        embed(np.stack([cropped(faces[i], cuts[i]) for i in range(start, min(start + batch, len(faces)))]))
         for start in range(0, len(faces), batch)
     ]
     embeddings = np.concatenate(parts)
@@ -55,10 +59,8 @@ def verify(embeddings: NDArray[np.float32], identities: Sequence[str]) -> Verifi
     Rates with fewer than three false matches to expect are left out (rule of three, ISO/IEC 19795-1), and
     all of them where no person has two faces.
     """
-    codes = np.unique(np.asarray(identities), return_inverse=True)[1]
-    scores = embeddings @ embeddings.T
-    first, second = np.triu_indices(len(embeddings), 1)
-    score, same = scores[first, second], codes[first] == codes[second]
+    first, second, score, codes = _pairs(embeddings, identities)
+    same = codes[first] == codes[second]
     positive, negative = score[same], score[~same]
     ordered = np.sort(negative)
     points = []
@@ -72,6 +74,25 @@ def verify(embeddings: NDArray[np.float32], identities: Sequence[str]) -> Verifi
         upper = fmr_upper(codes[first[false]], codes[second[false]], np.bincount(codes))
         points.append(Operating(fmr, threshold, upper, float((positive >= threshold).mean())))
     return Verification(tuple(points), len(positive), len(negative))
+
+
+def rates(
+    embeddings: NDArray[np.float32], identities: Sequence[str], thresholds: Sequence[float]
+) -> list[tuple[float, float]]:
+    """False match rate and true accept rate of all pairs at thresholds that other embeddings gave."""
+    first, second, score, codes = _pairs(embeddings, identities)
+    same = codes[first] == codes[second]
+    positive, negative = score[same], score[~same]
+    return [(float((negative >= t).mean()), float((positive >= t).mean())) for t in thresholds]
+
+
+def _pairs(
+    embeddings: NDArray[np.float32], identities: Sequence[str]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.intp]]:
+    """Both faces of every pair, its cosine, and the number of each face's person."""
+    codes = np.unique(np.asarray(identities), return_inverse=True)[1]
+    first, second = np.triu_indices(len(embeddings), 1)
+    return first, second, (embeddings @ embeddings.T)[first, second], codes
 
 
 def fmr_upper(

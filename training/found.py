@@ -1,24 +1,28 @@
-"""Where the SDK's detector finds a stored face, computed once and kept.
+"""`python -m training.found WEIGHTS --faces FACES`: rates where the SDK's detector cuts held-out faces.
 
 Stored faces are cut at YuNet's landmarks, but a student is used on what `pocketface` cuts, and teachers tell
 people apart better there too. So each face is framed as in a photo, small or large and anywhere, and looked
-for as a user's photo is.
+for as a user's photo is, once; the thresholds are those of YuNet's cuts, as in the cards.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from pocketface import align, registry
 from pocketface.detect import FaceDetector
+from pocketface.errors import InputError, PocketfaceError
 from training.morphs import photographed
-from training.shards import CENTRE, MARGIN, SIZE, Face
+from training.shards import CENTRE, MARGIN, SIZE, Face, read_faces
 from training.stored import once
 
 FRAME = 320
@@ -74,3 +78,49 @@ def cuts(faces: Sequence[Face], folder: Path, threads: int = 1) -> NDArray[np.fl
     rows = once(keys, kept, lambda index: cut(detector, photos[index]), "cuts", threads)
     known = dict(zip(keys, rows, strict=True))
     return np.array([known.get(face.token, CENTRE) for face in faces], np.float32).reshape(-1, 2, 3)
+
+
+def run(arguments: Sequence[str] | None) -> None:
+    """Print rates at both cuts."""
+    from training.average import network_of
+    from training.evaluation import embed_faces, rates, verify
+    from training.release import comparable
+    from training.resume import read_state
+    from training.students import embedder
+
+    parser = argparse.ArgumentParser(prog="python -m training.found", description=__doc__)
+    parser.add_argument("weights", type=Path, help="of a PocketNet, as a run or training.average leaves them")
+    parser.add_argument(
+        "--faces", type=Path, action="append", required=True, help="folder of shards; repeatable"
+    )
+    options = parser.parse_args(arguments)
+    if not options.weights.is_file():
+        raise InputError(f"{options.weights}: no such file")
+    embed = embedder(network_of(read_state(options.weights), options.weights))
+    faces = read_faces(options.faces, "heldout")
+    faces = [faces[index] for index in comparable(faces)]
+    people = [face.identity for face in faces]
+    if not faces:
+        raise InputError("--faces: no held-out pictures of people")
+    detector = FaceDetector(registry.default("detect"), threads=1)
+    where = np.array([cut(detector, face) for face in tqdm(faces, unit=" faces", disable=None)])
+    lost = int((where == CENTRE).all(axis=(1, 2)).sum())
+    print(f"{len(faces)} faces of {len(set(people))} people, {lost} not found by {detector.card.name}")
+    points = verify(embed_faces(faces, embed), people).points
+    found = rates(embed_faces(faces, embed, cuts=where), people, [point.threshold for point in points])
+    for point, (fmr, tar) in zip(points, found, strict=True):
+        print(f"FMR {point.fmr:g}: TAR {point.tar:.4f}; as found FMR {fmr:.3g}, TAR {tar:.4f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure as the command line says; 2 with one line on bad input."""
+    try:
+        run(arguments)
+    except (PocketfaceError, OSError) as error:
+        print(f"training.found: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

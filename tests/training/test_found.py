@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from synthetic_faces import write_shards
 
 from pocketface import align, images, registry
 from pocketface.detect import FaceDetector
-from training.found import FRAME, LARGEST, SMALLEST, cut, cuts, framed
+from training.found import FRAME, LARGEST, SMALLEST, cut, cuts, framed, main
 from training.morphs import SOURCE
 from training.shards import CENTRE, SIZE, Face, cropped
 
@@ -94,3 +96,24 @@ def test_photos_of_a_face_are_small_and_large_and_hold_all_of_it(photos: Path) -
     assert min(sides) >= SMALLEST
     assert max(sides) <= LARGEST
     assert max(sides) > 2 * min(sides)
+
+
+def test_rates_of_both_cuts_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_shards(tmp_path, train=0, heldout=60)
+    weights = Path(__file__).parents[2] / "models" / "pocketnet-s128-open.pth"
+    assert main([str(weights), "--faces", str(tmp_path)]) == 0
+    first, *rates = capsys.readouterr().out.splitlines()
+    assert first.startswith("60 faces of 30 people, ")
+    assert [line.split(":")[0] for line in rates] == ["FMR 0.01"]
+    assert re.fullmatch(r"FMR 0.01: TAR [01]\.\d{4}; as found FMR [\de.-]+, TAR [01]\.\d{4}", rates[0])
+
+
+@pytest.mark.parametrize("damage", ["weights", "faces"])
+def test_bad_input_is_one_line(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_shards(tmp_path, train=4, heldout=0)
+    weights = Path(__file__).parents[2] / "models" / "pocketnet-s128-open.pth"
+    given = tmp_path / "none.pth" if damage == "weights" else weights
+    assert main([str(given), "--faces", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("training.found: ")
+    assert error.count("\n") == 1
