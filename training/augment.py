@@ -9,10 +9,13 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+
+from training.shards import MARGIN
 
 CROP = 112
 """Pixels of a side of what networks see."""
@@ -44,15 +47,21 @@ def crop(
     c, s = scale * math.cos(angle), scale * math.sin(angle)
     flip = -1.0 if geometry.mirror and rng.random() < 0.5 else 1.0
     half, middle = CROP / 2, face.width / 2
-    matrix = (
-        flip * c, -s, middle + dx - flip * c * half + s * half,
-        flip * s, c, middle + dy - flip * s * half - c * half,
-    )  # fmt: skip
+    matrix = np.array([
+        [flip * c, -s, middle + dx - flip * c * half + s * half],
+        [flip * s, c, middle + dy - flip * s * half - c * half],
+    ])  # fmt: skip
     if cut is not None:
-        margin = middle - half
-        inner = np.array([[*matrix[:2], matrix[2] - margin], [*matrix[3:5], matrix[5] - margin], [0, 0, 1]])
-        matrix = tuple((cut @ inner).ravel().tolist())
-    return face.transform((CROP, CROP), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+        matrix = composed(cut[None], matrix[None])[0]
+    coefficients = tuple(matrix.ravel().tolist())
+    return face.transform((CROP, CROP), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+
+
+def composed(outer: NDArray[Any], inner: NDArray[Any]) -> NDArray[Any]:
+    """Crops of crops, `(n, 2, 3)` each: `inner` cuts from what `outer` cut, with a margin of 8 px for it."""
+    linear = outer[:, :, :2]
+    offset = (linear @ (inner[:, :, 2:] - MARGIN)) + outer[:, :, 2:]
+    return np.concatenate([linear @ inner[:, :, :2], offset], axis=2)
 
 
 def light(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:

@@ -29,7 +29,7 @@ FRAME = 320
 """Pixels of a side of the photo that a face is framed in."""
 
 SMALLEST, LARGEST = 80, 240
-"""Limits of the framed face's side in it; the face itself is a fifth lower."""
+"""Limits of the side that the stored face, margin and all, has in it."""
 
 ASIDE = 16.0
 """Landmarks further than that from the template's, on average in stored pixels, are another face's."""

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.augment import CROP, Geometry
+from training.augment import CROP, Geometry, composed
 from training.batches import Batch, Batches
 from training.onnx_module import OnnxModule
 from training.own_teacher import OwnTeacher
@@ -97,13 +97,6 @@ def matrices(rng: np.random.Generator, n: int, geometry: Geometry) -> NDArray[np
     linear = np.stack([np.stack([flip * c, -s], 1), np.stack([flip * s, c], 1)], 1)
     offset = SIZE / 2 + shift - linear.sum(axis=2) * (CROP / 2)
     return np.concatenate([linear, offset[:, :, None]], axis=2).astype(np.float32)
-
-
-def composed(outer: NDArray[np.float32], inner: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Crops of crops: `inner` cuts from what `outer` cut, which has a margin of 8 px for it."""
-    linear = outer[:, :, :2]
-    offset = (linear @ (inner[:, :, 2:] - (SIZE - CROP) / 2)) + outer[:, :, 2:]
-    return np.concatenate([linear @ inner[:, :, :2], offset], axis=2)
 
 
 def cut(faces: Tensor, matrix: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from PIL import Image, ImageFilter
 from synthetic_faces import face, write_shards
 
 from training import resident
-from training.augment import Augmentation, Geometry
+from training.augment import Augmentation, Geometry, composed
 from training.networks import PocketNet
 from training.paired import pair
 from training.recipes import RECIPES
-from training.resident import HARDSHIPS, Resident, composed, cut, decoded, matrices, on_device
+from training.resident import HARDSHIPS, Resident, cut, decoded, matrices, on_device
 from training.shards import CENTRE, Face, centre, cropped, pixels, read_faces
 from training.teachers import OFFICIAL, Teacher, export_pocketnet
 from training.trainer import Trainer
