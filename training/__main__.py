@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
+    from training.agreed import agreed
     from training.batches import Batches
     from training.cell_by_cell import begin
     from training.curves import columns
@@ -130,6 +131,8 @@ def run(arguments: argparse.Namespace) -> None:
     if recipe.stored and teacher:
         print(f"{recipe.name}: what the teacher sees in {len(faces)} faces", flush=True)
         targets = stored(teacher, faces, out.parent, arguments.threads, where)
+        if recipe.agreed:
+            targets = agreed(targets, [face.identity for face in faces], recipe.agreed)
     batches = (
         Resident(recipe, faces, teacher, targets, torch.device("cuda"), out.parent, where)
         if arguments.device == "cuda"

@@ -10,6 +10,8 @@ NEAR = Augmentation(Geometry(shift=2.5, turn=4, scale=0.05), light=0)
 LATE = replace(NEAR, light=0.05, harden=0.1)
 FOUND = 0.5
 """Of the views of a part that goes on, those that begin where the SDK's detector finds the face."""
+AGREED = 0.5
+"""How much a stored target leans towards the same person's others: between 0 and 1, which were compared."""
 
 STEADY = Optimiser(muon_wide=True, hold=0.5)
 
@@ -56,6 +58,7 @@ def second(first: Recipe) -> Recipe:
         first,
         name=f"{first.name}-second",
         stored=True,
+        agreed=AGREED,
         renorm=True,
         student_hints=(),
         losses=Losses(hints=(0.0, 0.0)),

@@ -56,7 +56,8 @@ class Recipe:
     `beside`, another reference teacher, they are what both see, see `training.paired`; with `whitened`
     their directions are evened out, see `training.whitening`. With `stored` it looks at each face once,
     clean, and every view of the student's has that target, see `training.stored`; hints want a teacher
-    that looks along. With `renorm` the batch norms of the embedding renormalise, see `training.renorm`.
+    that looks along. With `agreed` above zero a stored target leans so much towards the person's others, see
+    `training.agreed`. With `renorm` the batch norms of the embedding renormalise, see `training.renorm`.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Recipe:
     beside: str = ""
     whitened: bool = False
     stored: bool = False
+    agreed: float = 0.0
     renorm: bool = False
     bn_momentum: float = 0.02
     minutes: float = 0.0
