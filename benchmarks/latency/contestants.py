@@ -79,8 +79,9 @@ def ncnn_network(param: Path, crops: Sequence[Pixels]) -> Contestant:
 
     def call(i: int) -> object:
         data = np.ascontiguousarray(crops[i % len(crops)].transpose(2, 0, 1), np.float32)
+        data = (data - 127.5) / 127.5  # kept by name: ncnn.Mat borrows its memory
         extractor = net.create_extractor()
-        extractor.input("data", ncnn.Mat((data - 127.5) / 127.5))
+        extractor.input("data", ncnn.Mat(data))
         vector = np.array(extractor.extract("fc1")[1])
         return vector / np.linalg.norm(vector)
 
