@@ -19,6 +19,8 @@ from training.prepare.shards import read_manifest
 
 def read_list(path: Path) -> dict[str, str]:
     """The number of the person in each picture, by the picture's file name."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:

@@ -58,7 +58,7 @@ def test_shards_are_read_with_the_people_named(tmp_path: Path) -> None:
     [
         (b"000001.jpg 2880\n000002.jpg\n", "list.txt:2: expected a line like '000001.jpg 2880'"),
         (b"\xff\xd8\xff\xe0", "list.txt: no text"),
-        (None, "list.txt"),
+        (None, "list.txt: no such file"),
     ],
 )
 def test_a_list_that_is_none_changes_nothing(
