@@ -26,7 +26,7 @@ from training.paired import PairedTeacher
 from training.resume import read_state, restoring, same_settings
 from training.shards import Face
 from training.teachers import Teacher, TeacherSpec, build
-from training.trainer import CHECKPOINT_SECONDS, Trainer, make_optimisers, settings
+from training.trainer import CHECKPOINT_SECONDS, Trainer, begun_with, make_optimisers, settings
 from training.whitening import Whitened
 
 PULL = 0.3
@@ -92,7 +92,7 @@ class Beginning:
         self.samples = 0
         if self.checkpoint.is_file():
             state = read_state(self.checkpoint)
-            same_settings(self.checkpoint, state.get("recipe", {}), settings(trainer.recipe))
+            same_settings(self.checkpoint, begun_with(state), settings(trainer.recipe))
             with restoring(self.checkpoint):
                 self.model.load_state_dict(state["model"])
                 for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):

@@ -1,4 +1,4 @@
-"""`python -m training.identify LIST FOLDER ...`: who is in the pictures of a set that lists its people.
+"""`python -m training.identify LIST FOLDER ...`: who is in CelebA's pictures.
 
 CelebA numbers its people in `identity_CelebA.txt`, a line `000001.jpg 2880` for each picture, and most
 copies of its pictures come without it. The manifests of the folders, once they are complete, are written
@@ -8,13 +8,15 @@ anew with what the list says of faces to train on; no shard changes.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from pocketface.errors import InputError, PocketfaceError
-from training.prepare.shards import read_manifest
+from training.prepare.shards import COLUMNS, read_manifest, write_manifest
+
+SET = "celeba"
+"""What the set's sources begin with, and the names of its people."""
 
 
 def read_list(path: Path) -> dict[str, str]:
@@ -37,24 +39,19 @@ def read_list(path: Path) -> dict[str, str]:
     return people
 
 
-def identify(folder: Path, name: str, people: Mapping[str, str]) -> tuple[int, int]:
-    """Name who is in the training faces whose source begins with `name`, as `NAME:NUMBER`.
+def identify(folder: Path, people: Mapping[str, str]) -> tuple[int, int]:
+    """Name who is in the training faces of CelebA, as `celeba:NUMBER`.
 
-    Returns how many faces were named, and how many there are of such sources.
+    Returns how many faces were named, and how many there are of it.
     """
     rows = read_manifest(folder)
-    if not rows or "original" not in rows[0]:
-        raise InputError(f"{folder}: no manifest.csv that says which pictures faces are from")
-    own = [row for row in rows if row["split"] == "train" and row["source"].startswith(name)]
+    if not rows or set(rows[0]) != set(COLUMNS):
+        raise InputError(f"{folder}: no manifest.csv of training.prepare")
+    own = [row for row in rows if row["split"] == "train" and row["source"].startswith(SET)]
     known = [row for row in own if PurePosixPath(row["original"]).name in people]
     for row in known:
-        row["identity"] = f"{name}:{people[PurePosixPath(row['original']).name]}"
-    part = folder / "manifest.part"
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(folder / "manifest.csv")
+        row["identity"] = f"{SET}:{people[PurePosixPath(row['original']).name]}"
+    write_manifest(folder, rows)
     return len(known), len(own)
 
 
@@ -63,13 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.identify", description=__doc__)
     parser.add_argument("list", type=Path, help="of pictures and who is in them")
     parser.add_argument("folders", type=Path, nargs="+", help="of shards; their manifests are written anew")
-    parser.add_argument("--set", default="celeba", help="the set's name; its faces' sources begin with it")
     options = parser.parse_args(arguments)
     try:
         people = read_list(options.list)
         for folder in options.folders:
-            known, own = identify(folder, options.set, people)
-            print(f"{folder}: {known} of {own} faces of {options.set} have a person")
+            known, own = identify(folder, people)
+            print(f"{folder}: {known} of {own} faces of {SET} have a person")
     except (PocketfaceError, OSError) as error:
         print(f"training.identify: {error}", file=sys.stderr)
         return 2

@@ -31,7 +31,7 @@ def same_settings(path: Path, kept: Mapping[str, Any], now: Mapping[str, Any]) -
 
     Checkpoints from before settings were kept have none, and pass.
     """
-    was, new = dict(_flat(kept)), dict(_flat(now))
+    was, new = flat(kept), flat(now)
     others = [name for name in was if name in new and was[name] != new[name]]
     if others:
         first = f"{others[0]} {was[others[0]]}, not {new[others[0]]}"
@@ -40,12 +40,12 @@ def same_settings(path: Path, kept: Mapping[str, Any], now: Mapping[str, Any]) -
         raise InputError(f"{path}: begun with {what}{more}: give the same again, or another --out")
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings as `outer.inner`."""
+    result: dict[str, Any] = {}
     for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+        result |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return result
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from training.networks.layout import Layout
 from training.recipes import Recipe
 from training.recipes.recipe import Optimiser
 from training.renorm import renormalise
-from training.resume import read_state, restoring, same_settings
+from training.resume import flat, read_state, restoring, same_settings
 from training.students import build_student
 
 CHECKPOINT_SECONDS = 50.0
@@ -40,6 +40,12 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     for name in ("minutes", "samples", "batches"):
         del kept[name]
     return {**kept, "genotype": load_genotype(recipe.genotype).to_json()}
+
+
+def begun_with(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's settings; those that came to recipes later had their defaults, which leave them out."""
+    kept = flat(state.get("recipe", {}))
+    return flat(settings(Recipe(""))) | kept if kept else {}
 
 
 def make_optimisers(
@@ -290,7 +296,7 @@ class Trainer:
 
     def _load(self) -> None:
         state = read_state(self.checkpoint)  # on the CPU, where AdamW counts its steps
-        same_settings(self.checkpoint, state.get("recipe", {}), settings(self.recipe))
+        same_settings(self.checkpoint, begun_with(state), settings(self.recipe))
         with restoring(self.checkpoint):
             self.network.load_state_dict(state["network"])
             self.average = {k: v.to(self.device) for k, v in state["average"].items()}

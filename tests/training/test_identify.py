@@ -45,12 +45,12 @@ def test_shards_are_read_with_the_people_named(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.csv"
     header, *rows = manifest.read_text().splitlines()
     rows = [f"{row.rpartition(',')[0]},{index % 3:06d}.jpg" for index, row in enumerate(rows)]
+    rows = [row.replace(",test,", ",celeba-test,") for row in rows]
     manifest.write_text("\n".join([header, *rows]) + "\n")
     (tmp_path / "list.txt").write_text("".join(f"{index:06d}.jpg {index + 7}\n" for index in range(3)))
-    source = read_faces([tmp_path], "train")[0].source
-    assert main([str(tmp_path / "list.txt"), str(tmp_path), "--set", source]) == 0
+    assert main([str(tmp_path / "list.txt"), str(tmp_path)]) == 0
     people = sorted(face.identity for face in read_faces([tmp_path], "train"))
-    assert people == sorted(f"{source}:{number}" for number in (7, 8, 9) * 2)
+    assert people == sorted(f"celeba:{number}" for number in (7, 8, 9) * 2)
 
 
 @pytest.mark.parametrize(

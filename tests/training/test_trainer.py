@@ -184,6 +184,11 @@ def test_a_checkpoint_of_another_recipe_is_refused_and_one_that_kept_none_goes_o
     with pytest.raises(InputError, match=r"checkpoint\.pt: begun with seed 17, not 18"):
         trainer(replace(RECIPE, seed=18), faces, tmp_path)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["recipe"]["agreed"]  # as runs before targets leant
+    torch.save(state, tmp_path / "checkpoint.pt")
+    assert trainer(longer, faces, tmp_path).samples == first.samples
+    with pytest.raises(InputError, match=r"checkpoint\.pt: begun with agreed 0\.0, not 0\.5"):
+        trainer(replace(RECIPE, agreed=0.5), faces, tmp_path)
     del state["recipe"]  # as runs before settings were kept
     torch.save(state, tmp_path / "checkpoint.pt")
     trainer(replace(RECIPE, seed=18), faces, tmp_path)

@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def read_manifest(folder: Path) -> list[Row]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def write_manifest(folder: Path, rows: Sequence[Row]) -> None:
+    """Write the rows as a folder's `manifest.csv`, by renaming: a reader never sees half of it."""
+    partial = folder / "manifest.part"
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(folder / "manifest.csv")
 
 
 @dataclass
@@ -102,11 +113,6 @@ class Writer:
         )
         partial.rename(self.folder / f"{stem}.npz")
         self.rows += self._new
-        partial = self.folder / "manifest.part"
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        partial.rename(self.folder / "manifest.csv")
+        write_manifest(self.folder, self.rows)
         self._shard += 1
         self._faces, self._new, self._prints, self._embeddings, self._looked = [], [], [], [], []
